@@ -1,0 +1,235 @@
+"""The job: what to embed, with which encoder, by which policy, into which table.
+
+`JobSpec` is frozen and knows every key of a job file. Reading a file, with errors that
+name the line and the nearest key, is the business of `clipflow.jobfile`.
+"""
+
+import hashlib
+import json
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
+
+Scalar = str | int | float | bool
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+)\s*([smhd])")
+ATTRIBUTE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+def _duration(value: object) -> object:
+    """Accept `6h`, `30m`, `90s`, `2d` beside what pydantic reads."""
+    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
+        return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    return value
+
+
+def _whole(value: object) -> object:
+    """Accept `100e6`, which YAML hands over as a string, as a whole number."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return value
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+class Part(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StorageSpec(Part):
+    """Where an S3 store answers, when the environment does not say so. Never holds secrets."""
+
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+
+
+class SourceSpec(Part):
+    """The images: objects under a prefix or glob, or the rows of a manifest."""
+
+    kind: Literal["objects", "manifest"] = "objects"
+    uri: str
+    window: Literal["all", "modified", "path"] = "all"
+    modified: str | None = None
+    lateness: Duration = timedelta(0)
+    deleted: Literal["keep", "reject"] = "keep"
+    caption: str | None = None
+    attributes: tuple[str, ...] = ()
+    allow_private: bool = False
+    storage: StorageSpec = StorageSpec()
+
+    @field_validator("attributes")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not ATTRIBUTE_NAME.fullmatch(name):
+                raise ValueError(f"attribute {name!r} must be letters, digits and underscores")
+        if len(set(value)) != len(value):
+            raise ValueError("an attribute is named twice")
+        return value
+
+    @field_validator("lateness")
+    @classmethod
+    def _late(cls, value: timedelta) -> timedelta:
+        if value < timedelta(0):
+            raise ValueError("lateness must not be negative")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "objects":
+            given = [k for k in ("caption", "modified") if getattr(self, k)] + ["attributes"] * bool(self.attributes)
+            if given:
+                raise ValueError(f"{given[0]} is a column of a manifest; this source is kind: objects")
+        elif self.window == "modified" and not self.modified:
+            raise ValueError("window: modified on a manifest needs modified: COLUMN, the column that holds the time")
+        return self
+
+
+class EncoderSpec(Part):
+    """The encoder: a hub id, a local folder, or `demo`."""
+
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    loader: str | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    trust_remote_code: bool = False
+    code_revision: str | None = None
+    truncate_dim: int | None = Field(default=None, ge=1)
+    allow_pickle: bool = False
+
+
+class Limits(Part):
+    """What one image, and one run, may cost. Bytes and pixels are inclusive upper bounds."""
+
+    max_failed_share: float = Field(default=0.5, ge=0, le=1)
+    max_attempts: int = Field(default=3, ge=1)
+    max_bytes: ByteSize = Field(default=ByteSize(64_000_000), gt=0)
+    max_pixels: Whole = Field(default=100_000_000, gt=0)
+
+
+class Rule(Part):
+    """One rule of a policy: a score, and the bounds beyond which it fires."""
+
+    name: str
+    score: str
+    review_below: float | None = None
+    review_above: float | None = None
+    reject_below: float | None = None
+    reject_above: float | None = None
+    labels: dict[str, str | tuple[str, ...]] | None = None
+    templates: tuple[str, ...] | None = None
+    label: str | None = None
+    none: str | None = None
+    closed: bool | None = None
+    keep: tuple[str, ...] | None = None
+    weights: str | None = None
+    clusters: int | None = None
+    epsilon: float | None = None
+    sql: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", value) or "__" in value:
+            raise ValueError(f"rule name {value!r} must match [a-z][a-z0-9_]* and hold no double underscore")
+        return value
+
+    @property
+    def bounds(self) -> dict[str, float]:
+        """The bounds that are set, by key."""
+        keys = ("review_below", "review_above", "reject_below", "reject_above")
+        return {key: bound for key in keys if (bound := getattr(self, key)) is not None}
+
+
+class PolicySpec(Part):
+    """Named rules; their order does not matter. No rule accepts everything."""
+
+    rules: tuple[Rule, ...] = ()
+    purpose: str | None = None
+    owner: str | None = None
+    contact: str | None = None
+
+    @field_validator("rules")
+    @classmethod
+    def _distinct(cls, value: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        names = [rule.name for rule in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rules are called {twice[0]!r}")
+        return value
+
+    def body(self) -> dict[str, Any]:
+        """The policy as plain data, rules sorted by name, unset keys left out."""
+        body = self.model_dump(mode="json", exclude_none=True)
+        body["rules"] = sorted(body["rules"], key=lambda rule: rule["name"])
+        return body
+
+    @property
+    def policy_id(self) -> str:
+        """sha256 of the canonical JSON of `body()`."""
+        return digest(self.body())
+
+
+class TableSpec(Part):
+    """The Lance table that receives one row per image."""
+
+    uri: str
+    vector: Literal["float16", "float32"] = "float16"
+    commit_rows: int = Field(default=50_000, ge=1)
+    storage: StorageSpec = StorageSpec()
+
+
+class ComputeSpec(Part):
+    """How much of the cluster the encoder takes."""
+
+    gpus_per_encoder: float | None = Field(default=None, ge=0)
+    encoders: tuple[int, int] | None = None
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    backend: Literal["torch", "openvino"] = "torch"
+
+    @field_validator("encoders")
+    @classmethod
+    def _ordered(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not 1 <= value[0] <= value[1]:
+            raise ValueError("encoders is [at least, at most], both 1 or more")
+        return value
+
+
+class JobSpec(Part):
+    """A whole job. Build it from keywords, or read it with `clipflow.jobfile.read_job`."""
+
+    name: str = Field(min_length=1)
+    source: SourceSpec
+    encoder: EncoderSpec
+    policy: PolicySpec = PolicySpec()
+    table: TableSpec
+    limits: Limits = Limits()
+    compute: ComputeSpec = ComputeSpec()
+    decode: Literal["exact", "draft"] = "exact"
+    retention_days: int | None = Field(default=None, ge=1)
+    context: dict[str, Scalar | None] = {}
+
+    def body(self) -> dict[str, Any]:
+        """The job as plain data, unset keys left out."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the canonical JSON without `context`: equal for equal jobs, whoever started them."""
+        return digest({key: value for key, value in self.body().items() if key != "context"})
+
+
+def digest(value: object) -> str:
+    """sha256, 64 hex digits, of the canonical JSON: sorted keys, no blanks, UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
