@@ -114,7 +114,8 @@ def _background(rng: np.random.Generator, width: int, height: int, fill: RGB) ->
     if kind == "cloud":
         coarse = rng.integers(0, 256, size=(6, 6), dtype=np.uint8)
         smooth = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
-        pixels = pixels + (np.asarray(smooth, dtype=np.float64)[..., None] / 255.0 - 0.5) * float(rng.uniform(20.0, 60.0))
+        swing = np.asarray(smooth, dtype=np.float64)[..., None] / 255.0 - 0.5
+        pixels = pixels + swing * float(rng.uniform(20.0, 60.0))
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
@@ -124,7 +125,8 @@ def _grey(rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _arc(radius: float, steps: int = 72, shift: float = 0.0) -> list[Point]:
-    return [(shift + radius * math.cos(math.tau * i / steps), radius * math.sin(math.tau * i / steps)) for i in range(steps)]
+    angles = [math.tau * i / steps for i in range(steps)]
+    return [(shift + radius * math.cos(angle), radius * math.sin(angle)) for angle in angles]
 
 
 def _outline(shape: str) -> tuple[list[Point], list[Point]]:
