@@ -83,7 +83,7 @@ def caption(rng: np.random.Generator, colour: str, shape: str) -> str:
 
 def describe(template: str, colour: str, shape: str) -> str:
     """`template` filled in, with "an" before a vowel."""
-    article = "an " if colour[0] in "aeiou" else "a "
+    article = "an " if colour.startswith(tuple("aeiou")) else "a "
     return template.replace("a {colour}", article + "{colour}").format(colour=colour, shape=shape)
 
 
