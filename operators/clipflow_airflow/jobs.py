@@ -1,0 +1,158 @@
+"""Ray's Jobs REST, by aiohttp: Airflow's image holds no ray.
+
+    ClusterError (clipflow.errors)
+    ├── Unreachable      nobody answers at the address; retry
+    ├── NotAuthorized    the token is missing or wrong; final
+    └── Refused          Ray answered, and will not take this request; final
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from clipflow.errors import ClusterError
+
+_TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=10)
+_AGENT_SECONDS = 90.0
+_NOT_YET = 500
+
+
+class Unreachable(ClusterError):
+    """Nobody answers at the address."""
+
+
+class NotAuthorized(ClusterError):
+    """The token is missing or wrong."""
+
+    retryable = False
+
+
+class Refused(ClusterError):
+    """Ray answered, and will not take this request."""
+
+    retryable = False
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where Ray's dashboard answers, and how to be let in.
+
+    Args:
+        url: Scheme, host and port, without a slash at the end.
+        token: Sent as a bearer token.
+        headers: Further headers, for a proxy.
+        verify: Whether a TLS certificate must be trusted.
+        ca_file: The certificates to trust, instead of the system's.
+        poll_seconds: The pause between two questions about a job.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    verify: bool = True
+    ca_file: str | None = None
+    poll_seconds: float = 5.0
+
+
+class RayJobs:
+    """One open session with the Jobs REST; use it as `async with`."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        headers = dict(self.address.headers)
+        if self.address.token:
+            headers["Authorization"] = f"Bearer {self.address.token}"
+        trust = ssl.create_default_context(cafile=self.address.ca_file) if self.address.verify else False
+        connector = aiohttp.TCPConnector(ssl=trust)
+        self._session = aiohttp.ClientSession(headers=headers, connector=connector, timeout=_TIMEOUT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def version(self) -> str:
+        """The version of Ray that answers."""
+        _, text = await self._ask("GET", "/api/version")
+        return str(json.loads(text)["ray_version"])
+
+    async def submit(self, request: Mapping[str, Any]) -> bool:
+        """Start a job; False when its submission id exists already, which is how two starters become one."""
+        deadline = asyncio.get_running_loop().time() + _AGENT_SECONDS
+        while True:
+            status, text = await self._ask("POST", "/api/jobs/", request)
+            if status < 400:
+                return True
+            if "already exists" in text:
+                return False
+            # A head that has just started has no agent yet and answers 500; what its agent itself
+            # turned down arrives as a 500 too, and says 400 inside.
+            waits = status >= _NOT_YET and "status code 400" not in text
+            if not waits or asyncio.get_running_loop().time() > deadline:
+                raise Refused(f"Ray at {self.address.url} did not take the job: {_last_line(text)}.")
+            await asyncio.sleep(1)
+
+    async def info(self, submission_id: str) -> dict[str, Any] | None:
+        """What Ray knows about a job; None when it knows no such job."""
+        status, text = await self._ask("GET", f"/api/jobs/{submission_id}")
+        if status == 404:
+            return None
+        self._check(status, text)
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    async def logs(self, submission_id: str) -> str:
+        """All that the job has printed."""
+        status, text = await self._ask("GET", f"/api/jobs/{submission_id}/logs")
+        self._check(status, text)
+        return str(json.loads(text)["logs"] or "")
+
+    async def stop(self, submission_id: str) -> None:
+        """Ask Ray to end a job; a job that is over or unknown is left alone."""
+        status, text = await self._ask("POST", f"/api/jobs/{submission_id}/stop")
+        if status != 404:
+            self._check(status, text)
+
+    def _check(self, status: int, text: str) -> None:
+        if status >= 400:
+            raise Unreachable(f"Ray at {self.address.url} answered {status}: {_last_line(text)}.")
+
+    async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
+        assert self._session is not None, "use `async with`"
+        url = self.address.url
+        try:
+            async with self._session.request(method, url + path, json=body, allow_redirects=False) as answer:
+                status, text = answer.status, await answer.text()
+        except aiohttp.ClientSSLError:
+            raise NotAuthorized(
+                f"The TLS certificate of {url} is not trusted.", "Name its CA file in the connection."
+            ) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(
+                f"No Ray cluster answers at {url} ({reason}).", "Start it, or correct the connection."
+            ) from None
+        if status in (401, 403):
+            what = "asks for a token" if status == 401 and not self.address.token else "does not accept the token"
+            raise NotAuthorized(f"Ray at {url} {what} ({status}).", "Set the connection's password to Ray's token.")
+        if 300 <= status < 400:
+            raise NotAuthorized(
+                f"{url} redirects instead of answering ({status}).", "Name Ray's own address, or a token for the proxy."
+            )
+        return status, text
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".")[:300] if lines else "no reason given"

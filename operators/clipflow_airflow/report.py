@@ -1,0 +1,70 @@
+"""The report on its way back: out of the job's log, into XCom and the asset event."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from clipflow.errors import ClusterError, JobError
+
+Report = dict[str, Any]
+
+XCOM_BYTES = 2000
+_EVENT_KEYS = (
+    "run_id", "table", "version", "listed", "unchanged", "reused", "embedded", "failed", "forgotten",
+    "accepted", "review", "rejected",
+)  # fmt: skip
+
+
+class JobFailed(JobError):
+    """What the job itself said was wrong, on the cluster.
+
+    Args:
+        retryable: The job's own judgement.
+    """
+
+    def __init__(self, message: str, mend: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, mend)
+        self.retryable = retryable
+
+
+def find_report(log: str) -> Report | None:
+    """The JSON document that the job printed last; Ray may print lines of its own after it."""
+    for line in reversed(log.splitlines()):
+        if line.startswith("{"):
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(document, dict) and ("error" in document or "run_id" in document):
+                return document
+    return None
+
+
+def failure(submission_id: str, state: str, log: str) -> JobError:
+    """Why a job that is over did not succeed, in its own words where it left any."""
+    document = find_report(log)
+    error = document.get("error") if document else None
+    if isinstance(error, Mapping):
+        return JobFailed(str(error["message"]), str(error["mend"]), retryable=bool(error["retryable"]))
+    if state == "STOPPED":
+        return ClusterError(f"The Ray job {submission_id} was stopped on the cluster.", "Clear the task to run it again.")
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    said = lines[-1].rstrip(".")[:500] if lines else "it printed nothing"
+    return ClusterError(f"The Ray job {submission_id} ended as {state}: {said}.")
+
+
+def small(report: Report) -> Report:
+    """The report without what XCom should not hold: it stays under 2 KB."""
+    if len(json.dumps(report)) < XCOM_BYTES:
+        return report
+    return {key: value for key, value in report.items() if key not in ("reasons", "seconds")}
+
+
+def moved(report: Report) -> bool:
+    """Whether the run made a new version of the table: it does exactly when it wrote rows."""
+    return any(report.get(key) for key in ("embedded", "reused", "failed"))
+
+
+def event(report: Report) -> Report:
+    """What the asset event carries."""
+    return {key: report[key] for key in _EVENT_KEYS if key in report}
