@@ -15,6 +15,7 @@
         ├── TooManyFailed            more images failed than limits.max_failed_share allows
         ├── PolicyChanged            the table's policy changed while the run was under way; retry
         ├── OperationClosed          somebody else closed this operation; final
+        ├── StagedFilesGone          a clean-up took staged files before their commit; retry
         ├── CommitContention         other writers kept winning the commit; retry
         ├── StorageUnavailable       storage did not answer; retry
         ├── ClusterError             Ray could not be reached, or lost the job; retry
@@ -131,6 +132,12 @@ class PolicyChanged(JobError):
 
 class OperationClosed(JobError):
     """Another operation closed this one; it commits nothing more."""
+
+
+class StagedFilesGone(JobError):
+    """A clean-up took staged files before their commit."""
+
+    retryable = True
 
 
 class CommitContention(JobError):

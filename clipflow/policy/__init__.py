@@ -1,0 +1,1 @@
+"""From numbers to verdicts: rules, scorers (one per file), and the judge."""

@@ -1,0 +1,1 @@
+"""All that touches Lance: the images table and the two small tables beside it."""

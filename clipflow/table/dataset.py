@@ -1,0 +1,82 @@
+"""Opening and creating Lance datasets, with Lance's errors told apart."""
+
+import random
+import time
+
+import lance
+import pyarrow as pa
+
+from clipflow.errors import ClipflowError, TableError
+from clipflow.schema import SCHEMA_VERSION
+from clipflow.storage import storage_error
+from clipflow.table.address import TableAddress
+
+_CREATE_ATTEMPTS = 20
+
+
+def open_dataset(address: TableAddress, uri: str | None = None, version: int | None = None) -> lance.LanceDataset | None:
+    """The dataset at its latest (or a given) version, or None when there is none.
+
+    Args:
+        address: Says how the store is reached; `uri` defaults to its images table.
+
+    Raises:
+        TableError: The version does not exist, or a newer clipflow wrote the table.
+        StorageUnavailable: The store does not answer.
+    """
+    uri = uri or address.images
+    try:
+        dataset = lance.dataset(uri, storage_options=address.options, version=version)
+    except (ValueError, OSError) as error:
+        if _is_absent(error):
+            if version is not None and open_dataset(address, uri) is not None:
+                raise TableError(f"{uri} has no version {version}.", "Name a version that exists.") from None
+            return None
+        raise as_ours(error, uri) from error
+    _check_readable(dataset)
+    return dataset
+
+
+def create_dataset(address: TableAddress, uri: str, schema: pa.Schema) -> lance.LanceDataset:
+    """Create an empty dataset, or open the one that another process created first."""
+    for _ in range(_CREATE_ATTEMPTS):
+        try:
+            # With the default retries the same call replaces a dataset that exists.
+            return lance.LanceDataset.commit(
+                uri,
+                lance.LanceOperation.Overwrite(schema, []),
+                max_retries=0,
+                storage_options=address.options,
+                enable_stable_row_ids=True,
+            )
+        except (ValueError, OSError) as error:
+            if found := open_dataset(address, uri):
+                return found
+            if not _is_absent(error) and "already exists" not in str(error):
+                raise as_ours(error, uri) from error
+            time.sleep(random.uniform(0.01, 0.1))
+    raise TableError(f"The table {uri} could not be created.", "Check that its folder can be written.")
+
+
+def as_ours(error: BaseException, uri: str) -> ClipflowError:
+    """A foreign error of Lance as one of ours."""
+    ours = storage_error(error, uri, "open the table")
+    return ours if ours.retryable else TableError(ours.message, ours.mend)
+
+
+def metadata(dataset: lance.LanceDataset) -> dict[str, str]:
+    """The schema metadata as text."""
+    return {key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()}
+
+
+def _check_readable(dataset: lance.LanceDataset) -> None:
+    written = int(metadata(dataset).get("schema_version", 0))
+    if written > SCHEMA_VERSION:
+        raise TableError(
+            f"{dataset.uri} has schema version {written}; this clipflow knows {SCHEMA_VERSION}.",
+            "Upgrade clipflow.",
+        )
+
+
+def _is_absent(error: BaseException) -> bool:
+    return "was not found" in str(error) and "_versions" in str(error)

@@ -1,0 +1,83 @@
+"""The images table: opened for reading, or made ready for a run."""
+
+import json
+import time
+
+import lance
+import pyarrow as pa
+from lance.commit import CommitConflictError
+
+from clipflow.errors import CommitContention, EncoderMismatch, PolicyError, TableError
+from clipflow.table.address import TableAddress
+from clipflow.table.dataset import as_ours, create_dataset, metadata, open_dataset
+
+_ALTER_ATTEMPTS = 100
+
+
+def open_images(address: TableAddress, version: int | None = None) -> lance.LanceDataset:
+    """The table at its latest (or a given) version.
+
+    Raises:
+        TableError: There is no such table.
+    """
+    dataset = open_dataset(address, version=version)
+    if dataset is None:
+        raise TableError(f"There is no table {address.uri}.", "Check the path, or fill it with `clipflow run`.")
+    return dataset
+
+
+def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str, str]) -> None:
+    """Refuse a table that this run must not write.
+
+    Args:
+        schema: What the run would create.
+        about: The metadata that the run would give the table, see `schema.table_metadata`.
+
+    Raises:
+        EncoderMismatch, PolicyError, TableError: Naming both sides.
+    """
+    there = metadata(dataset)
+    if "encoder_id" not in there:
+        raise TableError(f"{dataset.uri} was not made by clipflow.", "Name another table.")
+    if there["encoder_id"] != about["encoder_id"]:
+        raise EncoderMismatch(
+            f"The table {dataset.uri} holds vectors of {_encoder(there)}; this job's encoder is {_encoder(about)}.",
+            "Name the same model, or another table: vectors of two encoders cannot be compared.",
+        )
+    if there["policy_id"] != about["policy_id"]:
+        raise PolicyError(
+            f"The table {dataset.uri} was judged by policy {there['policy_id'][:12]}; "
+            f"this job's policy is {about['policy_id'][:12]}.",
+            "Change the table's policy with `clipflow judge --policy FILE`, or use the policy it has.",
+        )
+    for field in schema:
+        if field.name in dataset.schema.names and dataset.schema.field(field.name).type != field.type:
+            raise TableError(
+                f"The column {field.name} of {dataset.uri} is {dataset.schema.field(field.name).type}; "
+                f"this job needs {field.type}.",
+                "Set table.vector as the table has it." if field.name == "vector" else "Name another table.",
+            )
+
+
+def ensure_images(address: TableAddress, schema: pa.Schema, about: dict[str, str]) -> lance.LanceDataset:
+    """Create the table, or add the columns that the run needs and it lacks; refuse a table of another kind."""
+    dataset = open_dataset(address) or create_dataset(address, address.images, schema.with_metadata(about))
+    for _ in range(_ALTER_ATTEMPTS):
+        check_images(dataset, schema, about)
+        missing = [field for field in schema if field.name not in dataset.schema.names]
+        if not missing:
+            return dataset
+        try:
+            dataset.add_columns([pa.field(field.name, field.type) for field in missing])
+        except CommitConflictError:
+            time.sleep(0.05)
+        except (ValueError, OSError) as error:
+            if "already exists" not in str(error):
+                raise as_ours(error, address.images) from error
+        dataset = open_images(address)
+    raise CommitContention(f"Columns could not be added to {address.uri}.", "Run the job again later.")
+
+
+def _encoder(about: dict[str, str]) -> str:
+    card = json.loads(about["encoder"])
+    return f"{card['model']} ({about['encoder_id'][:12]}, {card['dim']} dimensions)"

@@ -1,0 +1,105 @@
+"""Staging: rows become files under the table that no version names yet, and a receipt for the driver.
+
+The receipt is all that travels back: the fragment's description, and of each row what the commit must know.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import lance
+import pyarrow as pa
+from lance.fragment import FragmentMetadata
+from lance.schema import LanceField
+
+from clipflow.schema import TIME
+from clipflow.table.address import TableAddress
+from clipflow.table.guard import write_fragments
+
+Triple = tuple[int, str, str]
+
+KEYS = pa.schema(
+    [
+        pa.field("image_id", pa.string()),
+        pa.field("outcome", pa.string()),
+        pa.field("status", pa.string()),
+        pa.field("reasons", pa.list_(pa.string())),
+        pa.field("content_sha256", pa.string()),
+        pa.field("source_modified", TIME),
+        pa.field("embedded_at", TIME),
+        # The run that wrote the row which planning saw, if any: replacing just that row is what was planned.
+        pa.field("prior_run_id", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Staged rows that wait for their commit.
+
+    Attributes:
+        fragments: What Lance needs to know of the files.
+        triples: (field id, name, type) of every column the files were written for.
+        keys: One row per staged row, in file order; schema `KEYS`.
+        seconds: Busy seconds by step.
+    """
+
+    fragments: list[FragmentMetadata]
+    triples: list[Triple]
+    keys: pa.Table
+    seconds: dict[str, float]
+
+    def to_row(self) -> dict[str, Any]:
+        """As one plain row, for the object store."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, KEYS) as writer:
+            writer.write_table(self.keys)
+        return {
+            "fragments": json.dumps([fragment.to_json() for fragment in self.fragments]),
+            "triples": json.dumps(self.triples),
+            "keys": sink.getvalue().to_pybytes(),
+            "seconds": json.dumps(self.seconds),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The inverse of `to_row`."""
+        with pa.ipc.open_stream(row["keys"]) as reader:
+            keys = reader.read_all()
+        return cls(
+            [FragmentMetadata.from_json(json.dumps(fragment)) for fragment in json.loads(row["fragments"])],
+            [(number, name, kind) for number, name, kind in json.loads(row["triples"])],
+            keys,
+            json.loads(row["seconds"]),
+        )
+
+
+def triples_of(dataset: lance.LanceDataset) -> list[Triple]:
+    """(field id, name, type) of every column of the dataset at its version."""
+
+    def walk(field: LanceField, prefix: str) -> list[Triple]:
+        name = f"{prefix}{field.name()}"
+        below = [triple for child in field.children() for triple in walk(child, f"{name}.")]
+        return [(field.id(), name, str(field.to_arrow().type)), *below]
+
+    return [triple for field in dataset.lance_schema.fields() for triple in walk(field, "")]
+
+
+def stage_rows(rows: pa.Table, keys: pa.Table, seconds: Mapping[str, float], address: TableAddress,
+               dataset: lance.LanceDataset) -> Receipt:
+    """Write rows for the table as `dataset` sees it; columns the rows lack become null."""
+    schema = dataset.schema.remove_metadata()
+    fragments = write_fragments(fit(rows, schema), address, address.images, schema)
+    return Receipt(fragments, triples_of(dataset), keys.select(KEYS.names).cast(KEYS), dict(seconds))
+
+
+def fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with just the columns of the schema, in its order; missing ones are null."""
+    columns = [
+        rows.column(field.name).cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)
