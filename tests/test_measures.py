@@ -1,0 +1,69 @@
+"""Pixel measures against the libraries that define them."""
+
+import imagehash
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.ndimage
+import skimage.measure
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from clipflow.measures import measure
+from tests.pictures import photographs
+
+
+def _noise(height: int, width: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def _agrees(rgb: npt.NDArray[np.uint8]) -> None:
+    grey = Image.fromarray(rgb).convert("L")
+    got = measure(rgb, 1000)
+    edges = scipy.ndimage.laplace(np.asarray(grey, np.float64), mode="mirror")
+    assert got["blur"] == pytest.approx(edges.var(), rel=1e-9, abs=1e-9)
+    assert got["entropy"] == pytest.approx(skimage.measure.shannon_entropy(np.asarray(grey)), abs=1e-9)
+    assert got["phash"] == str(imagehash.phash(grey))
+
+
+@pytest.mark.parametrize("name", sorted(photographs()))
+def test_photographs_agree_with_the_reference_libraries(name: str) -> None:
+    _agrees(photographs()[name])
+
+
+def test_a_large_photograph_agrees() -> None:
+    picture = Image.fromarray(photographs()["flower"]).resize((2003, 1507))
+    _agrees(np.asarray(picture))
+
+
+@settings(max_examples=60, deadline=None)
+@given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 2**32))
+def test_noise_of_any_size_agrees(height: int, width: int, seed: int) -> None:
+    _agrees(_noise(height, width, seed))
+
+
+def test_shape_measures() -> None:
+    got = measure(_noise(30, 120), 7200)
+    assert got["min_side"] == 30.0
+    assert got["aspect_ratio"] == 4.0
+    assert got["megapixels"] == pytest.approx(0.0036)
+    assert got["bytes_per_pixel"] == 2.0
+    assert measure(_noise(120, 30), 7200)["aspect_ratio"] == 4.0
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 1), (1, 2)])
+def test_lines_and_points(shape: tuple[int, int]) -> None:
+    got = measure(_noise(*shape), 10)
+    assert all(np.isfinite(value) for value in got.values() if isinstance(value, float))
+    assert len(str(got["phash"])) == 16
+
+
+def test_a_plain_picture_has_no_detail() -> None:
+    got = measure(np.full((64, 48, 3), 77, np.uint8), 100)
+    assert (got["blur"], got["entropy"]) == (0.0, 0.0)
+
+
+def test_a_mirrored_picture_hashes_otherwise() -> None:
+    rgb = photographs()["astronaut"]
+    assert measure(rgb, 1)["phash"] != measure(np.ascontiguousarray(rgb[:, ::-1]), 1)["phash"]
