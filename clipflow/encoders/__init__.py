@@ -1,0 +1,78 @@
+"""The one door to models: describe one from its files, load it, or load its preprocessing alone.
+
+Nothing here imports torch or transformers; the loaders do, when they load.
+"""
+
+from clipflow.encoders.base import Encoder, Loader, Preprocess, normalised
+from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.registry import find_loader, loader_name
+from clipflow.errors import EncoderError, NotYet
+from clipflow.spec import EncoderSpec
+
+__all__ = [
+    "Encoder",
+    "EncoderInfo",
+    "Loader",
+    "Preprocess",
+    "describe",
+    "load_encoder",
+    "load_preprocess",
+    "normalised",
+]
+
+
+def describe(spec: EncoderSpec | str) -> EncoderInfo:
+    """Find the files of a model and fingerprint them, without loading it.
+
+    Args:
+        spec: What a job file says under `encoder`, or the model alone: a hub id, a local folder, `demo`.
+
+    Raises:
+        EncoderError: There is no such model, or it cannot be loaded as it stands.
+        NotYet: `spec` asks for something this version does not have.
+    """
+    spec = _checked(spec)
+    return find_loader(loader_name(spec)).describe(spec)
+
+
+def load_encoder(
+    spec: EncoderSpec | str, *, precision: str = "auto", device: str = "auto", trust_remote_code: bool = False
+) -> Encoder:
+    """Load a model.
+
+    Args:
+        spec: As for `describe`.
+        precision: auto, fp32, bf16 or fp16 for the image side; auto falls back on what `spec` says.
+        device: auto, or a torch device such as `cpu` or `cuda:0`.
+        trust_remote_code: Whether code that comes with the model may run; not in this version.
+
+    Raises:
+        EncoderError, NotYet: As for `describe`; or the machine cannot compute in this precision.
+    """
+    spec = _checked(spec, trust_remote_code)
+    if precision not in ("auto", "fp32", "bf16", "fp16"):
+        raise EncoderError(f"There is no precision {precision!r}.", "Choose auto, fp32, bf16 or fp16.")
+    loader = find_loader(loader_name(spec))
+    return loader.load(loader.describe(spec), spec.precision if precision == "auto" else precision, device)
+
+
+def load_preprocess(info: EncoderInfo) -> Preprocess:
+    """The preprocessing of a described model; needs no weights."""
+    return find_loader(info.loader).load_preprocess(info)
+
+
+def _checked(spec: EncoderSpec | str, trust_remote_code: bool = False) -> EncoderSpec:
+    if isinstance(spec, str):
+        if not spec:
+            raise EncoderError("The model has no name.", "Give a hub id, a local folder, or demo.")
+        spec = EncoderSpec(model=spec)
+    if trust_remote_code or spec.trust_remote_code or spec.code_revision:
+        raise NotYet(
+            "Models that bring their own code cannot be loaded yet.",
+            "Leave out trust_remote_code and code_revision, or choose a CLIP or SigLIP model.",
+        )
+    if spec.truncate_dim is not None:
+        raise NotYet("encoder.truncate_dim is not supported yet.", "Leave it out.")
+    if spec.allow_pickle:
+        raise NotYet("encoder.allow_pickle is not supported yet.", "Use a checkpoint in safetensors format.")
+    return spec

@@ -1,0 +1,91 @@
+"""What every encoder does, and what every loader offers; the ways of loading stand in their own files."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clipflow.decode import to_rgb
+from clipflow.encoders.info import EncoderInfo
+from clipflow.spec import EncoderSpec
+
+Pixels = npt.NDArray[np.uint8]
+Vectors = npt.NDArray[np.float32]
+
+_IMAGES_AT_ONCE = 32
+
+
+class Preprocess(Protocol):
+    """From a decoded image to the pixels of the model. Needs no weights, so CPU workers can do it."""
+
+    def __call__(self, rgb: Pixels) -> Pixels:
+        """uint8 [height, width, 3] of any size to uint8 [height, width, 3] of the model's size."""
+        ...
+
+
+class Encoder(ABC):
+    """Images and texts to L2-normalised vectors of one space.
+
+    Attributes:
+        info: Who this is.
+        preprocess: What `encode_pixels` expects to have been done to each image.
+        precision: fp32, bf16 or fp16, of the image side; texts are always encoded in fp32.
+    """
+
+    info: EncoderInfo
+    preprocess: Preprocess
+    precision: str
+
+    @abstractmethod
+    def encode_pixels(self, pixels: Pixels) -> Vectors:
+        """uint8 [N, height, width, 3] as `preprocess` makes them, to float32 [N, dim].
+
+        A row that is not finite stays so: the caller tells which image failed.
+        """
+
+    @abstractmethod
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Texts to float32 [N, dim].
+
+        Raises:
+            EncoderError: The model has no text side.
+        """
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Pillow images of any mode to float32 [N, dim], by the policy of `clipflow.decode`.
+
+        Raises:
+            ImageFailure: An image cannot be turned into RGB.
+        """
+        parts = [np.empty((0, self.info.dim), np.float32)]
+        for first in range(0, len(images), _IMAGES_AT_ONCE):
+            chosen = images[first : first + _IMAGES_AT_ONCE]
+            parts.append(self.encode_pixels(np.stack([self.preprocess(np.array(to_rgb(image))) for image in chosen])))
+        return np.concatenate(parts)
+
+
+class Loader(Protocol):
+    """A way of loading: what an entry point of the group `clipflow.loaders` names, as a module or an object."""
+
+    def describe(self, spec: EncoderSpec) -> EncoderInfo:
+        """Find and fingerprint the files; loads nothing heavy."""
+        ...
+
+    def load(self, info: EncoderInfo, precision: str, device: str) -> Encoder:
+        """Load the weights; precision is auto, fp32, bf16 or fp16, device is auto or a torch device."""
+        ...
+
+    def load_preprocess(self, info: EncoderInfo) -> Preprocess:
+        """The preprocessing alone."""
+        ...
+
+
+def normalised(vectors: npt.ArrayLike) -> Vectors:
+    """Rows [N, dim] scaled to length 1, float32; a row of length zero becomes NaN, as nothing can be said of it."""
+    rows = np.asarray(vectors, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows / lengths).astype(np.float32)

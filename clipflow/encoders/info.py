@@ -1,0 +1,56 @@
+"""What is known of an encoder before a weight is loaded; a job hands it from the driver to its workers."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from clipflow.spec import digest
+
+Score = Literal["softmax", "sigmoid", "cosine"]
+
+
+@dataclass(frozen=True)
+class EncoderInfo:
+    """The identity and the settings of one encoder. Plain data: pickles, and turns into JSON by `card()`.
+
+    Attributes:
+        model: As the job names it.
+        revision: As the job names it, None when it names none.
+        commit: 40 hex digits of the hub's commit, None for folders.
+        folder: Where the files lie on this machine, a resolved path.
+        loader: Name of the loader that made this, and that loads it.
+        family: `model_type` of the checkpoint's configuration.
+        dim: Length of a vector.
+        has_text: Whether texts can be encoded into the same space.
+        score: How a cosine becomes a probability: softmax over labels, a sigmoid per label, or not at all.
+        logit_scale: The parameter as stored, so the factor of a cosine is its exponential.
+        logit_bias: Added after scaling; None where the family has none.
+        checkpoint_fp: sha256 over weights, configuration and tokenizer, 64 hex digits.
+        preprocess_fp: sha256 over what is computed from file to pixels, 64 hex digits.
+        text: How texts become tokens: max_length, padding, lower_case and the like.
+        preprocess: How pixels are resized, cropped and normalised; see `clipflow.encoders.geometry.Geometry`.
+    """
+
+    model: str
+    revision: str | None
+    commit: str | None
+    folder: str
+    loader: str
+    family: str
+    dim: int
+    has_text: bool
+    score: Score
+    logit_scale: float | None
+    logit_bias: float | None
+    checkpoint_fp: str
+    preprocess_fp: str
+    text: dict[str, Any] = field(default_factory=dict)
+    preprocess: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def encoder_id(self) -> str:
+        """64 hex digits; rows of equal ids can be compared, rows of different ids cannot (law 5)."""
+        return digest([self.checkpoint_fp, self.preprocess_fp, self.dim])
+
+    def card(self, **more: Any) -> dict[str, Any]:
+        """Everything here as plain JSON data, with what the caller adds: precision, runtime versions."""
+        return {"encoder_id": self.encoder_id, **asdict(self), "normalised": True, **more}
