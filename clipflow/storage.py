@@ -1,0 +1,335 @@
+"""Storage: the AWS_* variables mapped once for s3fs and Lance, and foreign errors put into our words.
+
+A `Storage` holds no secret. Credentials are looked up by botocore when a client is made, from the
+environment or a profile, so that a pickled `Storage` uses the credentials of wherever it arrives.
+"""
+
+import errno
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from clipflow.errors import ClipflowError, SourceError, StorageUnavailable
+from clipflow.failures import ImageFailure
+from clipflow.spec import StorageSpec
+from clipflow.uri import scheme, shown
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 30
+ATTEMPTS = 3
+CONNECTIONS = 32
+
+Kind = Literal["timeout", "network", "forbidden", "not_found", "too_large"]
+
+_ERRNO: dict[int | None, Kind] = {
+    errno.ENOENT: "not_found",
+    errno.ENOTDIR: "not_found",
+    errno.ELOOP: "not_found",
+    errno.ENAMETOOLONG: "not_found",
+    errno.EACCES: "forbidden",
+    errno.EPERM: "forbidden",
+    errno.ETIMEDOUT: "timeout",
+    errno.EFBIG: "too_large",
+}
+# Codes of S3 answers, by the words that stand in them.
+_CODES: dict[Kind, str] = {
+    "not_found": "NoSuch(Bucket|Key|Version)|InvalidBucketName|404",
+    "forbidden": "AccessDenied|AccountProblem|AllAccessDisabled|InvalidAccessKeyId|SignatureDoesNotMatch|ExpiredToken"
+    "|InvalidToken|TokenRefreshRequired|RequestTimeTooSkewed|NotSignedUp|InvalidSecurity|InvalidPayer"
+    "|InvalidObjectState|Forbidden|Unauthorized|AuthorizationHeaderMalformed|PermanentRedirect"
+    "|IllegalLocationConstraintException|301|401|403",
+    "timeout": "RequestTimeout(Exception)?|408|504",
+    "too_large": "EntityTooLarge|MaxMessageLengthExceeded",
+}
+# Names of exceptions, so that no client library is imported to read its errors.
+_CLASSES: dict[str, Kind] = {
+    "ConnectTimeoutError": "timeout",
+    "ReadTimeoutError": "timeout",
+    "FSTimeoutError": "timeout",
+    "ServerTimeoutError": "timeout",
+    "NoCredentialsError": "forbidden",
+    "PartialCredentialsError": "forbidden",
+    "CredentialRetrievalError": "forbidden",
+    "TokenRetrievalError": "forbidden",
+    "SSOError": "forbidden",
+    "NoAuthTokenError": "forbidden",
+    "ProfileNotFound": "forbidden",
+    "ParamValidationError": "not_found",
+    "InvalidDNSNameError": "not_found",
+    "HTTPClientError": "network",
+    "ConnectionError": "network",
+    "ClientConnectionError": "network",
+    "ClientPayloadError": "network",
+    "IncompleteReadError": "network",
+    "IncompleteRead": "network",
+    "ResponseParserError": "network",
+}
+# What Lance, whose errors are texts, writes about S3; the first that is found holds.
+_TEXTS: dict[Kind, str] = {
+    "not_found": "NoSuchBucket|bucket does not exist|Dataset at path .* was not found|404 Not Found|status: 404",
+    "forbidden": "InvalidAccessKeyId|SignatureDoesNotMatch|AccessDenied|ExpiredToken|InvalidToken|403 Forbidden"
+    "|401 Unauthorized|lacked the required privileges|lacked valid authentication|[Nn]o credentials"
+    "|CredentialsNotLoaded|status: 403",
+    "timeout": "operation timed out|request timed out|deadline has elapsed|408 Request Timeout|504 Gateway",
+    "network": "error sending request|tcp connect error|[Cc]onnection (refused|reset|closed)|dns error"
+    "|50[0-9] (Internal|Bad|Service)|SlowDown",
+}
+_MENDS: dict[Kind, str] = {
+    "not_found": "Check the spelling of the bucket or folder, AWS_ENDPOINT_URL_S3 and AWS_REGION.",
+    "forbidden": "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION "
+    "and the rights of that identity.",
+    "timeout": "Check AWS_ENDPOINT_URL_S3 and the network, then try again.",
+    "network": "Check AWS_ENDPOINT_URL_S3 and the network, then try again.",
+    "too_large": "Name a smaller object.",
+}
+_WORDS: dict[Kind, str] = {
+    "not_found": "it does not exist",
+    "forbidden": "access was refused",
+    "timeout": "storage did not answer in time",
+    "network": "storage could not be reached",
+    "too_large": "it is too large",
+}
+
+_clients: dict[object, Any] = {}
+_lock = threading.Lock()
+
+
+def _start_afresh() -> None:
+    """A forked child may neither use its parent's connections nor wait for a lock that nobody holds any more."""
+    global _lock
+    _lock = threading.Lock()
+    _clients.clear()
+
+
+os.register_at_fork(after_in_child=_start_afresh)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Where S3 answers. Picklable, equal for equal settings, and without secrets.
+
+    Args:
+        endpoint: URL of the S3 service; None leaves it to the environment, then to AWS.
+        region: Region of the service; None leaves it to the environment.
+        profile: Profile of the AWS configuration files; it then outranks credentials in the environment.
+    """
+
+    endpoint: str | None = None
+    region: str | None = None
+    profile: str | None = None
+
+    @classmethod
+    def of(cls, spec: StorageSpec) -> Self:
+        """The storage that a job file names; what it leaves open, the environment of each process decides."""
+        return cls(endpoint=spec.endpoint, region=spec.region, profile=spec.profile)
+
+    def lance_options(self, uri: str) -> dict[str, str] | None:
+        """The `storage_options` of Lance for an address; None for local paths.
+
+        They hold secrets: hand them to Lance, and never log or keep them.
+
+        Raises:
+            SourceError: The profile or the endpoint is not usable, or the scheme is not file or s3.
+        """
+        if not _on_s3(uri):
+            return None
+        session = self._session()
+        endpoint, region = self._place(session)
+        options: dict[str, str] = {}
+        # Credentials that expire stay with Lance's own look-up, which renews them, unless a profile names them.
+        credentials = session.get_credentials()
+        if credentials is not None and (not hasattr(credentials, "refresh_needed") or session.profile):
+            frozen = credentials.get_frozen_credentials()
+            options["aws_access_key_id"] = frozen.access_key
+            options["aws_secret_access_key"] = frozen.secret_key
+            if frozen.token:
+                options["aws_session_token"] = frozen.token
+        if region:
+            options["aws_region"] = region
+        if endpoint:
+            options["aws_endpoint"] = endpoint
+            options["allow_http"] = "true" if endpoint.lower().startswith("http://") else "false"
+        return options
+
+    def filesystem(self, uri: str) -> Any:
+        """The fsspec filesystem of an address, one per process and setting; safe to share among threads.
+
+        Raises:
+            SourceError: The profile or the endpoint is not usable, or the scheme is not file or s3.
+        """
+        import fsspec
+
+        if not _on_s3(uri):
+            return fsspec.filesystem("file")
+        # The environment is part of the key: who changes a variable means it for the next client.
+        key = (self, frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+        with _lock:
+            if key not in _clients:
+                _clients[key] = self._s3()
+            return _clients[key]
+
+    def _s3(self) -> Any:
+        import s3fs
+
+        endpoint, region = self._place(self._session())
+        config: dict[str, Any] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": READ_SECONDS,
+            "retries": {"total_max_attempts": ATTEMPTS, "mode": "standard"},
+            "max_pool_connections": CONNECTIONS,
+        }
+        if endpoint:
+            # Other servers know neither one host name per bucket nor the newer checksums of AWS.
+            config["s3"] = {"addressing_style": "path"}
+            config["request_checksum_calculation"] = "when_required"
+            config["response_checksum_validation"] = "when_required"
+        made = s3fs.S3FileSystem(
+            anon=False,
+            endpoint_url=endpoint,
+            client_kwargs={"region_name": region} if region else {},
+            config_kwargs=config,
+            default_block_size=8 * 2**20,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            **({"profile": self.profile} if self.profile else {}),
+        )
+        made.retries = 1  # botocore tries again already; both would multiply
+        return made
+
+    def _session(self) -> Any:
+        import botocore.exceptions
+        import botocore.session
+
+        session = botocore.session.Session(profile=self.profile)
+        try:
+            session.get_scoped_config()
+        except botocore.exceptions.BotoCoreError as error:
+            raise SourceError(
+                f"The AWS profile {session.profile!r} cannot be read ({type(error).__name__}).",
+                "Check AWS_PROFILE, storage.profile and the AWS configuration files of this machine.",
+            ) from None
+        return session
+
+    def _place(self, session: Any) -> tuple[str | None, str | None]:
+        """Endpoint and region: the job file's, else the environment's, else the profile's."""
+        profile = session.get_scoped_config()
+        environment = os.environ.get
+        endpoint = self.endpoint
+        if not endpoint and environment("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() != "true":
+            services = session.full_config.get("services", {}).get(profile.get("services"), {})
+            endpoint = (
+                environment("AWS_ENDPOINT_URL_S3")
+                or environment("AWS_ENDPOINT_URL")
+                or services.get("s3", {}).get("endpoint_url")
+                or profile.get("endpoint_url")
+            )
+        own = profile.get("region") if self.profile else None
+        region = self.region or own or environment("AWS_REGION") or environment("AWS_DEFAULT_REGION")
+        region = region or profile.get("region") or ("us-east-1" if endpoint else None)
+        return (_checked(endpoint) if endpoint else None), region
+
+
+def _on_s3(uri: str) -> bool:
+    kind = scheme(uri)
+    if kind not in ("file", "s3"):
+        raise SourceError(f"{shown(uri)!r} is not in storage that can be listed.", "Name a path or s3://bucket/key.")
+    return kind == "s3"
+
+
+def _checked(endpoint: str) -> str:
+    parts = urlsplit(endpoint)
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        raise SourceError(
+            f"The S3 endpoint {shown(endpoint)!r} is not the plain URL of a service.",
+            "Check AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL and storage.endpoint: http://host:port or https://host.",
+        )
+    return endpoint.rstrip("/")
+
+
+def failure_kind(error: BaseException) -> Kind | None:
+    """What a foreign error of storage means in our words; None for anything that is not about storage.
+
+    Knows OSError and its kin, time-outs, botocore, aiohttp, s3fs, and the texts of Lance. The
+    causes of an error are asked first: a client often wraps the precise one in a vague one.
+    """
+    kinds = [kind for one in _chain(error) if (kind := _kind(one))]
+    return kinds[-1] if kinds else None
+
+
+def storage_error(error: BaseException, uri: str, doing: str) -> ClipflowError:
+    """The error to raise for a foreign error of storage.
+
+    Its text names the address and never quotes the foreign text, which may show credentials.
+    Raise it `from None` where that foreign text must not reach a log either.
+
+    Args:
+        error: What the client raised; an error of ours is handed back as it is.
+        uri: The address it was about.
+        doing: A verb: "list", "read", "write".
+
+    Returns:
+        SourceError (final) for what is missing or refused, StorageUnavailable (retryable) for the rest.
+    """
+    if isinstance(error, ClipflowError):
+        return error
+    kind = failure_kind(error)
+    where = f"Cannot {doing} {shown(uri)}"
+    if kind is None:
+        return StorageUnavailable(f"{where}: storage failed with {type(error).__name__}.", _MENDS["network"])
+    local = "://" not in uri or uri.startswith("file://")
+    mend = "Check the path and the rights of this user." if local else _MENDS[kind]
+    message = f"{where}: {_WORDS[kind]}{_code(error)}."
+    if kind in ("timeout", "network"):
+        return StorageUnavailable(message, "Check the disk or mount, then try again." if local else mend)
+    return SourceError(message, mend)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        seen.append(at)
+        yield at
+        at = at.__cause__
+
+
+def _answer(error: BaseException) -> str | None:
+    """The code in an answer of S3, as botocore hands it over."""
+    response = getattr(error, "response", None)
+    if isinstance(response, dict):
+        code = str(response.get("Error", {}).get("Code", ""))
+        return code or str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")) or None
+    return None
+
+
+def _code(error: BaseException) -> str:
+    codes = [code for one in _chain(error) if (code := _answer(one)) and code.isalpha()]
+    return f" ({codes[-1]})" if codes else ""
+
+
+def _kind(error: BaseException) -> Kind | None:
+    if isinstance(error, ImageFailure):
+        return None
+    if code := _answer(error):
+        return next((kind for kind, codes in _CODES.items() if re.fullmatch(codes, code)), "network")
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    for known in type(error).__mro__:
+        if known.__name__ in _CLASSES:
+            return _CLASSES[known.__name__]
+    if isinstance(error, OSError | ValueError | RuntimeError):
+        text = str(error)
+        for kind, pattern in _TEXTS.items():
+            if re.search(pattern, text):
+                return kind
+    if isinstance(error, OSError):
+        if isinstance(error, FileNotFoundError):
+            return "not_found"
+        if isinstance(error, PermissionError):
+            return "forbidden"
+        return _ERRNO.get(error.errno, "network")
+    return None
