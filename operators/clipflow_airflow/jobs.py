@@ -1,9 +1,9 @@
 """Ray's Jobs REST, by aiohttp: Airflow's image holds no ray.
 
-    ClusterError (clipflow.errors)
-    ├── Unreachable      nobody answers at the address; retry
-    ├── NotAuthorized    the token is missing or wrong; final
-    └── Refused          Ray answered, and will not take this request; final
+ClusterError (of clipflow.errors)
+├── Unreachable      nobody answers at the address; retry
+├── NotAuthorized    the token is missing or wrong; final
+└── Refused          Ray answered, and will not take this request; final
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class RayJobs:
                 f"The TLS certificate of {url} is not trusted.", "Name its CA file in the connection."
             ) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = str(error) or type(error).__name__
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
                 f"No Ray cluster answers at {url} ({reason}).", "Start it, or correct the connection."
             ) from None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
@@ -20,6 +20,7 @@ from clipflow_airflow.window import interval_of
 
 LOCAL = "local"
 _PATIENCE = 12
+_LINES = 1000
 
 
 class EmbedImagesOperator(BaseOperator):
@@ -38,7 +39,7 @@ class EmbedImagesOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("job", "conn_id", "window", "interval", "sets")
-    template_fields_renderers = {"job": "yaml"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml"}
     ui_color = "#e8f0fe"
 
     def __init__(
@@ -94,7 +95,8 @@ class EmbedImagesOperator(BaseOperator):
     def _here(self, spec: JobSpec, interval: Interval | None) -> Report:
         import clipflow
 
-        return clipflow.run(spec, interval=interval, ray=self.ray, progress=True).document()
+        report: Report = clipflow.run(spec, interval=interval, ray=self.ray, progress=True).document()
+        return report
 
     def _there(self, context: Context, spec: JobSpec, interval: Interval | None) -> Report:
         jobs = RayJobsHook(self.conn_id).get_conn()
@@ -112,11 +114,10 @@ class EmbedImagesOperator(BaseOperator):
                 state = await self._wait(jobs, submission_id)
                 log = await jobs.logs(submission_id)
                 report = find_report(log)
+                self._show(submission_id, log)
                 if state == "SUCCEEDED" and report is not None:
                     return report
                 if ours:
-                    for line in log.splitlines():
-                        self.log.info("%s", line)
                     raise failure(submission_id, state, log)
                 self.log.info("It ended as %s in an earlier try; starting the next", state)
         raise AssertionError("the ids never end")
@@ -141,6 +142,12 @@ class EmbedImagesOperator(BaseOperator):
                 if info["status"] not in ("PENDING", "RUNNING"):
                     return str(info["status"])
             await asyncio.sleep(jobs.address.poll_seconds)
+
+    def _show(self, submission_id: str, log: str) -> None:
+        self.log.info("::group::Log of the Ray job %s", submission_id)
+        for line in log.splitlines()[-_LINES:]:
+            self.log.info("%s", line)
+        self.log.info("::endgroup::")
 
     def _announce(self, context: Context, report: Report) -> None:
         """Let the asset event carry what changed, and let nobody start on a table that did not."""

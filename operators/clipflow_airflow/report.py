@@ -47,7 +47,9 @@ def failure(submission_id: str, state: str, log: str) -> JobError:
     if isinstance(error, Mapping):
         return JobFailed(str(error["message"]), str(error["mend"]), retryable=bool(error["retryable"]))
     if state == "STOPPED":
-        return ClusterError(f"The Ray job {submission_id} was stopped on the cluster.", "Clear the task to run it again.")
+        return ClusterError(
+            f"The Ray job {submission_id} was stopped on the cluster.", "Clear the task to run it again."
+        )
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     said = lines[-1].rstrip(".")[:500] if lines else "it printed nothing"
     return ClusterError(f"The Ray job {submission_id} ended as {state}: {said}.")

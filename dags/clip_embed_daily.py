@@ -1,0 +1,58 @@
+"""Embed each day's new images, once a day."""
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+
+from clipflow_airflow import EmbedImagesOperator
+
+DOC = """
+### clip_embed_daily
+Embeds the images that arrived during the data interval and lands one row per image, with its verdict, in a Lance table.
+
+* Which images, which model, which policy, which table: all that stands in the **job file**.
+* The window is the data interval, widened backwards by six hours for uploads that were slow to finish;
+  what the table holds already is not done again. Catch-up, backfills and retries are therefore safe, also in parallel.
+* `conn_id` names a connection of the type *Ray Jobs*; `local` embeds in the worker's own process.
+
+Set `CLIPFLOW_JOB_FILE` and `CLIPFLOW_CONN_ID` where Airflow runs, or choose when you trigger by hand.
+"""
+
+with DAG(
+    dag_id="clip_embed_daily",
+    description="Embed each day's new images into a Lance table.",
+    doc_md=DOC,
+    # Not "@daily": that timetable gives intervals that end where they start.
+    schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
+    start_date=datetime.fromisoformat(os.environ.get("CLIPFLOW_START", "2026-01-01")).replace(tzinfo=UTC),
+    catchup=True,
+    max_active_runs=3,
+    tags=["clipflow", "embeddings"],
+    default_args={"owner": "clipflow", "retries": 2, "retry_delay": timedelta(minutes=5)},
+    params={
+        "job_file": Param(
+            os.environ.get("CLIPFLOW_JOB_FILE", "clipflow.yaml"),
+            type="string",
+            minLength=1,
+            title="Job file",
+            description="Path of the job file on the Airflow worker.",
+        ),
+        "conn_id": Param(
+            os.environ.get("CLIPFLOW_CONN_ID", "local"),
+            type="string",
+            minLength=1,
+            title="Ray connection",
+            description="A connection of the type Ray Jobs, or local for the worker's own process.",
+        ),
+    },
+) as dag:
+    EmbedImagesOperator(
+        task_id="embed_images",
+        job="{{ params.job_file }}",
+        conn_id="{{ params.conn_id }}",
+        window="modified",
+        sets=["source.lateness=6h"],
+        ray=os.environ.get("CLIPFLOW_RAY"),
+        outlets=[Asset("clip_embeddings")],
+    )

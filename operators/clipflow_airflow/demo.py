@@ -1,0 +1,168 @@
+"""The demo: a catalogue of four days, embedded day by day by Airflow on Ray, then searched and queried.
+
+`python -m clipflow_airflow.demo`. Whatever it shows it has checked, and a surprise ends it with exit 1.
+"""
+
+import argparse
+import csv
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from clipflow.errors import ClipflowError, JobError
+from clipflow_airflow.demo_folder import DemoFolder
+from clipflow_airflow.sandbox import Sandbox
+
+DAG = "clip_embed_daily"
+QUERY = "a red circle"
+VERDICTS = "select status, array_to_string(reasons, ', ') as reasons, count(*) as images from images group by all"
+WAYS = ("unchanged", "reused", "embedded", "failed", "forgotten")
+COLUMNS = ("listed", *WAYS[:4], "accepted", "review", "rejected", "version")
+
+NEXT = """
+For your own bucket and model, write a job file:
+
+    name: catalog
+    source: {{uri: "s3://my-bucket/uploads/"}}
+    encoder: {{model: openai/clip-vit-base-patch32}}        # or google/siglip2-base-patch16-224
+    table: {{uri: "s3://my-bucket/lake/catalog.lance"}}
+
+    clipflow plan job.yaml      what would be done: no model, nothing written
+    clipflow run job.yaml       do it; again, and only what is new is done
+    clipflow search {table} "a blue star"
+
+In Airflow: copy dags/, set CLIPFLOW_JOB_FILE, and CLIPFLOW_CONN_ID to a connection of the type Ray Jobs."""
+
+
+class Surprise(JobError):
+    """The demo did not show what it promised."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m clipflow_airflow.demo", description=__doc__)
+    parser.add_argument(
+        "--keep", type=Path, default=Path("demo-data"), metavar="DIR", help="where pictures and table go"
+    )
+    parser.add_argument(
+        "--dags", type=Path, default=Path("dags"), metavar="DIR", help="the DAG files (default: ./dags)"
+    )
+    given = parser.parse_args(arguments)
+    home = Path(tempfile.mkdtemp(prefix="clipflow-airflow-"))
+    try:
+        _show(DemoFolder(given.keep), Sandbox(home, given.dags))
+    except ClipflowError as error:
+        print(f"\nThe demo stopped: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    return 0
+
+
+def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
+    from clipflow.demo.catalogue import make_catalogue
+    from clipflow.query.search import search
+    from clipflow.query.sql import sql
+
+    began = time.monotonic()
+    folder.prepare()
+    catalogue = make_catalogue(folder.uploads)
+    folder.write_job()
+    _say(f"Drew {catalogue.files} uploads of {len(catalogue.days)} days, some of them broken: {folder.uploads}")
+
+    os.environ |= {
+        "CLIPFLOW_JOB_FILE": str(folder.job),
+        "CLIPFLOW_CONN_ID": "local",
+        "CLIPFLOW_RAY": "local",
+        "CLIPFLOW_START": catalogue.days[0].isoformat(),
+    }
+    sandbox.open()
+    _start_ray()
+    _say(f"Airflow runs the DAG {DAG} for each day, on a Ray inside this process")
+    reports = {day: _embed(sandbox, day) for day in catalogue.days}
+    _table(reports)
+    _check(_sum(reports, "embedded", "reused", "failed") == catalogue.files, "not every upload became a row")
+
+    _say(f"The same day once more: {catalogue.days[-1]}")
+    last, again = reports[catalogue.days[-1]], _embed(sandbox, catalogue.days[-1])
+    _table({catalogue.days[-1]: again})
+    _check(again["version"] == last["version"], "running a day again changed the table")
+    _check(again["unchanged"] == again["listed"] > 0, "running a day again did work again")
+    print(
+        f"Nothing was left to do: all {again['listed']} images unchanged, the table still at version {again['version']}."
+    )
+
+    _say(f'clipflow search {folder.table} "{QUERY}"')
+    drawn = _captions(catalogue.manifest)
+    hits = search(str(folder.table), QUERY, k=5)
+    for hit in hits:
+        name = Path(hit["source_uri"]).name
+        print(f"  {hit['similarity']:.3f}  {hit['status']:<9} {name:<18} drawn as: {drawn[name]}")
+    _check(len(hits) == 5, "the search found less than five images")
+    _check(_is(drawn[Path(hits[0]["source_uri"]).name], QUERY), f"the best hit is not {QUERY}")
+
+    _say(f'clipflow sql {folder.table} "{VERDICTS}"')
+    verdicts = sorted(sql(str(folder.table), VERDICTS), key=lambda row: -row["images"])
+    for row in verdicts:
+        print(f"  {row['status']:<9} {row['images']:>4}  {row['reasons'] or '-'}")
+    _check(sum(row["images"] for row in verdicts) == catalogue.files, "the table lost or doubled a row")
+    _check({"accepted", "review", "rejected", "failed"} == {row["status"] for row in verdicts}, "a verdict is missing")
+
+    _say(f"Done in {time.monotonic() - began:.0f} seconds. The table: {folder.table}")
+    print(NEXT.format(table=folder.table))
+
+
+def _start_ray() -> None:
+    from clipflow.engine.ray import start_local
+
+    start_local()
+
+
+def _embed(sandbox: Sandbox, day: date) -> dict[str, Any]:
+    """One run of the DAG over one day's data interval; its report."""
+    end = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
+    outcome = sandbox.run(DAG, end)
+    _check(outcome.tasks == {"embed_images": "success"}, f"the run of {day} ended as {outcome.tasks}")
+    report: dict[str, Any] = outcome.results["embed_images"]
+    _check(report["listed"] == sum(report[way] for way in WAYS), "the counts of a run do not add up")
+    return report
+
+
+def _table(reports: Mapping[date, Mapping[str, Any]]) -> None:
+    print(f"  {'day':<10}" + "".join(f"{column:>11}" for column in COLUMNS) + f"{'seconds':>9}")
+    for day, report in reports.items():
+        counts = "".join(f"{report[column]:>11}" for column in COLUMNS)
+        print(f"  {day:%Y-%m-%d}{counts}{report['seconds']['total']:>9.1f}")
+
+
+def _sum(reports: Mapping[date, Mapping[str, Any]], *keys: str) -> int:
+    return sum(report[key] for report in reports.values() for key in keys)
+
+
+def _captions(manifest: Path) -> dict[str, str]:
+    with manifest.open(encoding="utf-8", newline="") as lines:
+        return {Path(row["uri"]).name: row["caption"] for row in csv.DictReader(lines)}
+
+
+def _is(caption: str, query: str) -> bool:
+    """Whether a caption, in whatever words, speaks of the same colour and shape."""
+    return set(query.split()[1:]) <= set(caption.split())
+
+
+def _say(text: str) -> None:
+    print(f"\n▸ {text}", flush=True)
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Surprise(f"{otherwise[0].upper()}{otherwise[1:]}.", "Please report it, with what is printed above.")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

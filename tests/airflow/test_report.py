@@ -1,0 +1,50 @@
+"""What comes back from a job: found in its log, small enough for XCom, its own words when it failed."""
+
+import json
+
+from clipflow_airflow.report import failure, find_report, moved, small
+from clipflow_airflow.submission import submission_ids
+
+REPORT = {"run_id": "r", "table": "t.lance", "version": 4, "listed": 3, "embedded": 1, "reused": 0, "failed": 0}
+
+
+def test_the_report_is_the_last_document_of_the_log() -> None:
+    log = f'{{"run_id": "older"}}\n{json.dumps(REPORT)}\n{{not json\n(raylet) bye\n'
+    assert find_report(log) == REPORT
+    assert find_report('{"level": "info"}\nhello\n') is None
+
+
+def test_a_report_of_any_size_fits_into_xcom() -> None:
+    assert small(REPORT) == REPORT
+    large = {**REPORT, "reasons": {f"a_rather_long_rule_name_{n}": n for n in range(200)}}
+    assert len(json.dumps(small(large))) < 2048
+    assert small(large)["embedded"] == 1
+
+
+def test_only_written_rows_move_the_table() -> None:
+    assert moved(REPORT)
+    assert not moved({**REPORT, "embedded": 0})
+
+
+def test_a_failed_job_is_quoted() -> None:
+    said = {"class": "JobFileError", "message": "source.ur is not a key.", "mend": "Did you mean 'uri'?"}
+    wrong = failure("id", "FAILED", json.dumps({"error": {**said, "retryable": False}}))
+    assert str(wrong) == "source.ur is not a key. Did you mean 'uri'?"
+    assert not wrong.retryable
+    broken = failure("id", "FAILED", "Traceback (most recent call last):\nMemoryError: no more.\n")
+    assert str(broken) == "The Ray job id ended as FAILED: MemoryError: no more."
+    assert broken.retryable
+    assert failure("id", "STOPPED", "").retryable
+
+
+def test_submission_ids_tell_runs_apart() -> None:
+    def first(*key: object) -> str:
+        return next(submission_ids(*key))  # type: ignore[arg-type]
+
+    base = ("d", "r", "t", -1, 0)
+    assert first(*base) == first(*base)
+    others = [("d2", "r", "t", -1, 0), ("d", "r2", "t", -1, 0), ("d", "r", "t2", -1, 0), ("d", "r", "t", 0, 0)]
+    assert len({first(*key) for key in [base, *others, ("d", "r", "t", -1, 1)]}) == 6
+    ids = submission_ids(*base)
+    stem = next(ids)
+    assert [next(ids), next(ids)] == [f"{stem}-1", f"{stem}-2"]
