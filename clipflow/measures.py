@@ -55,8 +55,9 @@ def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 def _luma(rgb: Pixels) -> Pixels:
-    grey = np.empty(rgb.shape[:2], np.uint8)
-    for top, end in _bands(grey.shape[0], grey.shape[1]):
+    height, width = rgb.shape[:2]
+    grey = np.empty((height, width), np.uint8)
+    for top, end in _bands(height, width):
         grey[top:end] = np.asarray(Image.fromarray(rgb[top:end]).convert("L"))
     return grey
 

@@ -1,0 +1,100 @@
+"""From a model's name to a folder that does not change: a local one, the shipped one, or a hub snapshot."""
+
+import logging
+import re
+from difflib import get_close_matches
+from pathlib import Path
+
+from clipflow.errors import EncoderError
+
+DEMO = "demo"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Everything a checkpoint needs and nothing that could be code; the models' own folders of other formats stay away.
+_WANTED = (
+    "*.json",
+    "model.safetensors",
+    "model-*-of-*.safetensors",
+    "merges.txt",
+    "vocab.txt",
+    "spiece.model",
+    "tokenizer.model",
+)
+
+log = logging.getLogger(__name__)
+
+
+def find_folder(model: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder that holds the model, and the hub's commit if it came from there.
+
+    Args:
+        model: `demo`, a folder (it begins with `.`, `/` or `~`, or is there), or a hub id `owner/name`.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        EncoderError: No such model, or it cannot be had from here.
+    """
+    if model == DEMO:
+        return _demo(), None
+    path = Path(model).expanduser()
+    if model.startswith((".", "/", "~")) or path.is_dir():
+        if not path.is_dir():
+            raise EncoderError(f"There is no folder {model}.", "Check encoder.model.")
+        if revision is not None:
+            raise EncoderError(f"{model} is a folder, and folders have no revisions.", "Leave out encoder.revision.")
+        return path.resolve(), None
+    if not _HUB_ID.fullmatch(model):
+        nearest = f" Did you mean {DEMO!r}?" if get_close_matches(model, [DEMO]) else ""
+        raise EncoderError(
+            f"{model!r} names no model.{nearest}",
+            "A model is a hub id such as openai/clip-vit-base-patch32, a local folder such as ./model, or demo.",
+        )
+    folder = _snapshot(model, revision)
+    if revision is None or not _COMMIT.fullmatch(revision):
+        log.warning("%s can move on the hub; this is commit %s: name it as encoder.revision", model, folder.name)
+    return folder, folder.name
+
+
+def _demo() -> Path:
+    folder = Path(__file__).resolve().parent.parent / "demo" / "encoder"
+    if not (folder / "config.json").is_file():
+        raise EncoderError("The encoder that ships with clipflow is missing.", "Install clipflow from a wheel.")
+    return folder
+
+
+def _snapshot(model: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    at = f" at {revision}" if revision else ""
+    try:
+        folder = Path(
+            snapshot_download(model, revision=revision, allow_patterns=list(_WANTED), ignore_patterns=["*/*"])
+        )
+    except GatedRepoError as error:
+        raise EncoderError(
+            f"{model} is gated.", "Accept its terms on the hub and set HF_TOKEN where the model is loaded."
+        ) from error
+    except RevisionNotFoundError as error:
+        raise EncoderError(f"{model} has no revision {revision}.", "Check encoder.revision.") from error
+    except RepositoryNotFoundError as error:
+        raise EncoderError(
+            f"The hub has no model {model}, or it is private.", "Check encoder.model; for a private one set HF_TOKEN."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise EncoderError(
+            f"{model}{at} is not in the local cache, and the hub cannot be reached.",
+            "Connect, or put the files into a folder and name that.",
+        ) from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EncoderError(f"{model}{at} cannot be downloaded: {first}", "Check the network and try again.") from error
+    if not _COMMIT.fullmatch(folder.name):
+        raise EncoderError(f"The hub's cache holds {model} in {folder}, which names no commit.", "Clear the cache.")
+    return folder

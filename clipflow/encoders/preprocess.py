@@ -1,0 +1,139 @@
+"""Preprocessing on the CPU: resize and crop in uint8, equal to Pillow within one grey level.
+
+Ordinary pictures go through torch's antialiased uint8 interpolation, which does what Pillow does about three
+times as fast. Pictures so long and thin that resizing would make a far larger picture than the crop
+keeps, and filters that torch lacks, go through Pillow, which is then asked for the kept window only.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from clipflow.encoders.geometry import Geometry
+
+if TYPE_CHECKING:
+    import torch
+
+Pixels = npt.NDArray[np.uint8]
+Span = tuple[int, int]
+
+_FAST = frozenset({"bicubic", "bilinear"})
+# Radius of each filter in pixels of the coarser grid, as in Pillow's Resample.c.
+_RADIUS = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
+# Beyond this many times the kept pixels, the whole resized picture is not worth making.
+_WASTE = 4
+_LONGEST = 1 << 16
+# Filter weights held at once; Pillow holds one float64 for each.
+_WEIGHTS = 1 << 21
+
+
+class FixedSize:
+    """The preprocessing of models that see pictures of one size.
+
+    Args:
+        geometry: What to compute. Normalising is left to the encoder, which does it on its device.
+    """
+
+    def __init__(self, geometry: Geometry) -> None:
+        self.geometry = geometry
+
+    def __call__(self, rgb: Pixels) -> Pixels:
+        """uint8 [height, width, 3] of any size to uint8 [height, width, 3] of `geometry.size`."""
+        height, width = rgb.shape[:2]
+        if height == 0 or width == 0:
+            raise ValueError(f"a picture of {width} x {height} pixels has nothing to preprocess")
+        resized = self._resized_size(height, width)
+        rows, columns = (_window(full, kept) for full, kept in zip(resized, self.geometry.size, strict=True))
+        found = _resample(rgb, resized, rows, columns, self.geometry.filter)
+        return _padded(found, resized, self.geometry.size)
+
+    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
+        if self.geometry.squash is not None:
+            return self.geometry.squash
+        if self.geometry.shortest is None:
+            return height, width
+        short, long = min(height, width), max(height, width)
+        # Truncated and not rounded, as transformers' get_resize_output_image_size has it.
+        longer = int(self.geometry.shortest * long / short)
+        return (longer, self.geometry.shortest) if width <= height else (self.geometry.shortest, longer)
+
+
+def _window(full: int, kept: int) -> Span:
+    """The part of an axis of `full` pixels that a crop about the centre to `kept` pixels keeps."""
+    if full <= kept:
+        return 0, full
+    first = (full - kept) // 2
+    return first, first + kept
+
+
+def _padded(found: Pixels, resized: tuple[int, int], size: tuple[int, int]) -> Pixels:
+    if found.shape[:2] == size:
+        return np.ascontiguousarray(found)
+    canvas = np.zeros((*size, 3), np.uint8)
+    # Of an odd remainder the larger half goes before, as in transformers' center_crop.
+    top, left = (max(0, math.ceil((kept - full) / 2)) for full, kept in zip(resized, size, strict=True))
+    canvas[top : top + found.shape[0], left : left + found.shape[1]] = found
+    return canvas
+
+
+def _resample(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filter: str | None) -> Pixels:
+    if filter is None or resized == rgb.shape[:2]:
+        return rgb[rows[0] : rows[1], columns[0] : columns[1]]
+    kept = (rows[1] - rows[0]) * (columns[1] - columns[0])
+    if filter in _FAST and resized[0] * resized[1] <= _WASTE * kept and max(rgb.shape) <= _LONGEST:
+        return _by_torch(rgb, resized, filter)[rows[0] : rows[1], columns[0] : columns[1]]
+    return _by_pillow(rgb, resized, rows, columns, filter)
+
+
+def _by_torch(rgb: Pixels, resized: tuple[int, int], filter: str) -> Pixels:
+    import torch
+
+    # Kept as a view with channels last: torch's uint8 kernels are fast in that layout only.
+    planes: torch.Tensor = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1).unsqueeze(0)
+    made = torch.nn.functional.interpolate(planes, size=resized, mode=filter, antialias=True)
+    return made.squeeze(0).permute(1, 2, 0).numpy()
+
+
+def _by_pillow(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filter: str) -> Pixels:
+    """The window `rows` x `columns` of the picture resized to `resized`, without making the rest of it."""
+    made = [
+        np.concatenate(
+            [
+                _tile(rgb, resized, down, across, filter)
+                for across in _shares(columns, rgb.shape[1], resized[1], filter)
+            ],
+            1,
+        )
+        for down in _shares(rows, rgb.shape[0], resized[0], filter)
+    ]
+    return np.concatenate(made, 0)
+
+
+def _shares(span: Span, source: int, resized: int, filter: str) -> list[Span]:
+    """A window in pieces whose filter weights fit into memory."""
+    taps = 2 * _RADIUS[filter] * max(source / resized, 1.0) + 1
+    step = max(1, int(_WEIGHTS / taps))
+    return [(first, min(first + step, span[1])) for first in range(span[0], span[1], step)]
+
+
+def _tile(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filter: str) -> Pixels:
+    top, bottom, above, below = _reach(rows, rgb.shape[0], resized[0], filter)
+    left, right, before, after = _reach(columns, rgb.shape[1], resized[1], filter)
+    part = Image.fromarray(np.ascontiguousarray(rgb[top:bottom, left:right]))
+    size = (columns[1] - columns[0], rows[1] - rows[0])
+    return np.asarray(part.resize(size, Image.Resampling[filter.upper()], box=(before, above, after, below)))
+
+
+def _reach(span: Span, source: int, resized: int, filter: str) -> tuple[int, int, float, float]:
+    """The source pixels that a window depends on, and where in them the window lies.
+
+    Pillow keeps that place in single precision, so it is counted from the part and not from the picture.
+    """
+    scale = source / resized
+    margin = _RADIUS[filter] * max(scale, 1.0) + 1
+    first = max(0, math.floor(span[0] * scale - margin))
+    last = min(source, math.ceil(span[1] * scale + margin))
+    return first, last, span[0] * scale - first, min(span[1] * scale - first, last - first)
