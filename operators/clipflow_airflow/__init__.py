@@ -7,20 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from clipflow.version import __version__
     from clipflow_airflow.hook import RayJobsHook
     from clipflow_airflow.operator import EmbedImagesOperator
     from clipflow_airflow.provider import get_provider_info
 
-__version__ = "0.1.0"
 __all__ = ["EmbedImagesOperator", "RayJobsHook", "__version__", "get_provider_info"]
 
-_HOMES = {"EmbedImagesOperator": "operator", "RayJobsHook": "hook", "get_provider_info": "provider"}
+_HOMES = {
+    "EmbedImagesOperator": "clipflow_airflow.operator",
+    "RayJobsHook": "clipflow_airflow.hook",
+    "__version__": "clipflow.version",
+    "get_provider_info": "clipflow_airflow.provider",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -66,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
-    from clipflow.demo.catalogue import make_catalogue
     from clipflow.query.search import search
     from clipflow.query.sql import sql
+
+    from clipflow.demo.catalogue import make_catalogue
 
     began = time.monotonic()
     folder.prepare()
@@ -83,6 +84,8 @@ def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
         "CLIPFLOW_START": catalogue.days[0].isoformat(),
     }
     sandbox.open()
+    for task in sandbox.dag(DAG).tasks:
+        vars(task)["progress"] = True
     _start_ray()
     _say(f"Airflow runs the DAG {DAG} for each day, on a Ray inside this process")
     reports = {day: _embed(sandbox, day) for day in catalogue.days}

@@ -36,6 +36,7 @@ class EmbedImagesOperator(BaseOperator):
         interval: Start and end instead of the run's data interval; two empty strings are unbounded.
         sets: Changes to the job, each `a.b=YAML`.
         ray: With `local` only: none, local or an address; unset, the engine chooses by the number of images.
+        progress: With `local` only: whether to draw a bar; unset, on a terminal only, and log lines elsewhere.
     """
 
     template_fields: Sequence[str] = ("job", "conn_id", "window", "interval", "sets")
@@ -51,6 +52,7 @@ class EmbedImagesOperator(BaseOperator):
         interval: tuple[str, str] | None = None,
         sets: Sequence[str] = (),
         ray: str | None = None,
+        progress: bool | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -60,6 +62,7 @@ class EmbedImagesOperator(BaseOperator):
         self.interval = interval
         self.sets = sets
         self.ray = ray
+        self.progress = progress
 
     def execute(self, context: Context) -> Report:
         """Run the job, or wait for the one that an earlier try started."""
@@ -95,8 +98,7 @@ class EmbedImagesOperator(BaseOperator):
     def _here(self, spec: JobSpec, interval: Interval | None) -> Report:
         import clipflow
 
-        report: Report = clipflow.run(spec, interval=interval, ray=self.ray, progress=True).document()
-        return report
+        return clipflow.run(spec, interval=interval, ray=self.ray, progress=self.progress).document()
 
     def _there(self, context: Context, spec: JobSpec, interval: Interval | None) -> Report:
         jobs = RayJobsHook(self.conn_id).get_conn()

@@ -1,5 +1,7 @@
 """The provider as Airflow sees it, and connections as users write them."""
 
+from typing import Any
+
 import pytest
 from airflow.providers_manager import _create_provider_info_schema_validator
 from airflow.sdk import Connection
@@ -12,7 +14,7 @@ from clipflow_airflow.jobs import Address
 
 def test_the_provider_info_is_valid() -> None:
     info = get_provider_info()
-    _create_provider_info_schema_validator().validate(info)
+    _create_provider_info_schema_validator().validate(info)  # type: ignore[no-untyped-call]
     (kind,) = info["connection-types"]
     assert kind["connection-type"] == RayJobsHook.conn_type
     assert kind["hook-class-name"] == f"{RayJobsHook.__module__}.{RayJobsHook.__name__}"
@@ -28,7 +30,7 @@ def test_the_provider_info_is_valid() -> None:
         ({"host": "ray.example", "conn_type": "https", "port": 8265}, "https://ray.example:8265"),
     ],
 )
-def test_where_a_connection_leads(parts: dict[str, str | int], url: str) -> None:
+def test_where_a_connection_leads(parts: dict[str, Any], url: str) -> None:
     address = address_of(Connection(conn_id="r", **{"conn_type": "ray", **parts}))
     assert address == Address(url=url)
     assert address.verify
@@ -42,6 +44,6 @@ def test_what_a_connection_carries() -> None:
 
 
 @pytest.mark.parametrize("parts", [{}, {"host": "h", "extra": '{"headers": "no json"}'}])
-def test_a_connection_that_cannot_be(parts: dict[str, str]) -> None:
+def test_a_connection_that_cannot_be(parts: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="connection r"):
         address_of(Connection(conn_id="r", conn_type="ray", **parts))
