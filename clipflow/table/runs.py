@@ -4,14 +4,16 @@ import json
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.errors import ClipflowError, OperationClosed
-from clipflow.schema import RUNS
+from clipflow.report import RunReport
+from clipflow.schema import COUNTS, RUNS, VERDICTS
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import create_dataset, open_dataset
 from clipflow.table.guard import Change, guarded_commit, write_fragments
@@ -21,34 +23,59 @@ RUNNING = "running"
 
 
 class Operation:
-    """The row of one operation in the runs table, from `running` to its end.
+    """The row of one operation in the runs table, from `running` to its end. A context manager.
 
-    While it is open a thread renews the heartbeat, so that others can tell a live operation from a dead one.
+    An operation that changes rows calls `open` before its first commit; one that only looked leaves a row at
+    its end, if there is a table at all. While it is open a thread renews the heartbeat, so that others can
+    tell a live operation from a dead one.
+
+    Args:
+        record: What is known from the start, see `assignment.Assignment.record`.
+        report: Read at the end.
     """
 
-    def __init__(self, address: TableAddress, row: Mapping[str, Any]) -> None:
+    def __init__(self, address: TableAddress, record: Mapping[str, Any], report: RunReport) -> None:
         self._address = address
-        self._row: dict[str, Any] = {**row, "state": RUNNING}
+        self._report = report
+        self._row: dict[str, Any] = {**record, "state": RUNNING, "started_at": datetime.now(UTC)}
+        self._row["from_version"] = report.version
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+        self._beat: threading.Thread | None = None
 
     @property
     def run_id(self) -> str:
         """The operation's id."""
         return str(self._row["run_id"])
 
-    def open(self, **more: Any) -> None:
-        """Write the row as `running`, before the first commit to the images table."""
-        create_dataset(self._address, self._address.runs, RUNS)
-        self._write(more)
-        self._beat.start()
+    def __enter__(self) -> Self:
+        return self
 
-    def close(self, state: str, **more: Any) -> None:
-        """Write how it ended: `done` or `failed`."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._report.end()
+        if isinstance(error, ClipflowError):
+            error.report = self._report.document()
+        if self._report.version is None and self._beat is None:
+            return
+        document = self._report.document()
+        ending = {name: document[name] for name in (*COUNTS, *VERDICTS, "repeated", "reasons", "seconds")}
+        ending |= {"to_version": document["version"], "state": "done", "ended_at": datetime.now(UTC)}
+        if error is not None:
+            ending |= {"state": "failed", "error": _describe(error)}
         self._ended.set()
-        create_dataset(self._address, self._address.runs, RUNS)
-        self._write({**more, "state": state, "ended_at": datetime.now(UTC)})
+        if isinstance(error, OperationClosed):
+            return
+        try:
+            self._write(ending)
+        except ClipflowError:
+            if error is None:
+                raise
+
+    def open(self) -> None:
+        """Write the row as `running`, before the first commit to the images table."""
+        self._write({})
+        self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+        self._beat.start()
 
     def ensure_open(self) -> None:
         """Raises OperationClosed when somebody else closed the row."""
@@ -73,6 +100,7 @@ class Operation:
         with self._lock:
             if self._ended.is_set() and "ended_at" not in more:
                 return
+            create_dataset(self._address, self._address.runs, RUNS)
             self._row |= {**more, "heartbeat_at": datetime.now(UTC)}
             row = {name: _plain(self._row.get(name)) for name in RUNS.names}
             fragments = write_fragments(
@@ -83,6 +111,12 @@ class Operation:
                 return Change(fragments, _find(runs, self.run_id).column("_rowaddr").to_pylist())
 
             guarded_commit(self._address, self._address.runs, replace, {"clipflow.run_id": self.run_id})
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, ClipflowError):
+        return error.document()
+    return {"class": type(error).__name__, "message": str(error), "mend": "", "retryable": True}
 
 
 def _find(runs: lance.LanceDataset, run_id: str) -> pa.Table:

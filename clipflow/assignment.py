@@ -1,0 +1,70 @@
+"""All that a worker is told of a run, and what follows from it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from clipflow.encoders import EncoderInfo
+from clipflow.interval import Interval
+from clipflow.policy.check import score_columns
+from clipflow.schema import images_schema, table_metadata, vector_type
+from clipflow.spec import JobSpec
+from clipflow.table.address import TableAddress
+from clipflow.version import __version__
+
+CLOCKS = ("fetch", "decode", "embed", "score")
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One run's job, encoder and table.
+
+    Attributes:
+        threads: Threads a worker may use for decoding and computing.
+    """
+
+    spec: JobSpec
+    info: EncoderInfo
+    run_id: str
+    interval: Interval | None
+    address: TableAddress
+    threads: int = 1
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The images table of the job."""
+        vector = vector_type(self.spec.table.vector, self.info.dim)
+        return images_schema(vector, self.spec.source.attributes, score_columns(self.spec.policy))
+
+    @property
+    def flight(self) -> pa.Schema:
+        """Rows between two stages: the table's columns, pixels (uint8 H*W*3) while not embedded, and bookkeeping."""
+        more = [("pixels", pa.large_binary()), ("outcome", pa.string()), ("prior_run_id", pa.string())]
+        clocks = [(f"seconds_{clock}", pa.float64()) for clock in CLOCKS]
+        return pa.schema([*self.schema, *(pa.field(name, kind) for name, kind in more + clocks)])
+
+    @property
+    def about(self) -> dict[str, str]:
+        """The metadata of a table that this run may write."""
+        return table_metadata(self.info.card(), self.spec.policy.policy_id, self.spec.policy.body())
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the runs table says of the run from its start."""
+        spec = self.spec
+        return {
+            "run_id": self.run_id,
+            "verb": "run",
+            "job": spec.name,
+            "spec": spec.body(),
+            "fingerprint": spec.fingerprint,
+            "encoder_id": self.info.encoder_id,
+            "encoder": self.info.card(),
+            "policy_id": spec.policy.policy_id,
+            "policy": spec.policy.body(),
+            "interval_start": self.interval.start if self.interval else None,
+            "interval_end": self.interval.end if self.interval else None,
+            "context": dict(spec.context),
+            "clipflow_version": __version__,
+        }

@@ -1,0 +1,50 @@
+"""Where the stages run: in this process, or on Ray. The stages are the same."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+
+from clipflow.assignment import Assignment
+from clipflow.subtract import Subtraction
+from clipflow.table.stage import Receipt
+
+log = logging.getLogger("clipflow")
+
+SMALL = 5_000
+"""Up to so many images the start of a cluster costs more than it gives."""
+
+Reached = Callable[[int], None]
+
+
+def choose(ray: str | None, images: int) -> str:
+    """`none`, `local` or an address: as asked, or by where we are and how much there is to do."""
+    if ray is not None:
+        return ray
+    if os.environ.get("RAY_ADDRESS"):
+        log.info("engine: the Ray cluster of this environment (RAY_ADDRESS is set)")
+        return "auto"
+    chosen = "none" if images <= SMALL else "local"
+    where = "in this process" if chosen == "none" else "on a Ray started here"
+    log.info("engine: %d images run %s (--ray decides otherwise)", images, where)
+    return chosen
+
+
+def run_stages(engine: str, left: Subtraction, assignment: Assignment, reached: Reached) -> Iterator[Receipt]:
+    """Fetch, decode, embed, score, judge and stage what is left; receipts come as they are ready.
+
+    Args:
+        engine: As `choose` gave it.
+        reached: Called with the number of images embedded so far.
+    """
+    if engine == "none":
+        from clipflow.engine.inline import run_inline
+
+        return run_inline(left, assignment, reached)
+    from clipflow.engine.ray import run_on_ray
+
+    return run_on_ray(engine, left, assignment, reached)
+
+
+def rows_per_fragment(assignment: Assignment) -> int:
+    """Large fragments read well; smaller ones than a commit make no sense."""
+    return min(assignment.spec.table.commit_rows, 10_000)

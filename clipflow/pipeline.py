@@ -1,0 +1,138 @@
+"""The main flow: list ▸ subtract ▸ fetch ▸ decode ▸ embed ▸ score ▸ judge ▸ stage ▸ commit.
+
+`plan` goes as far as subtract and writes nothing. `run` goes on: workers fetch, decode, embed, score, judge
+and stage (see `clipflow.stages`), this process commits their receipts (see `clipflow.table.commit`).
+Nothing is kept between runs but the table: to resume is to run again.
+"""
+
+import logging
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import lance
+
+from clipflow.assignment import Assignment
+from clipflow.encoders import describe
+from clipflow.engine import choose, run_stages
+from clipflow.interval import Interval
+from clipflow.policy.check import check_policy
+from clipflow.progress import Progress
+from clipflow.report import RunReport
+from clipflow.source import list_source, listing_schema
+from clipflow.spec import JobSpec
+from clipflow.subtract import Subtraction, subtract
+from clipflow.table.address import TableAddress
+from clipflow.table.commit import commit_receipts
+from clipflow.table.dataset import open_dataset
+from clipflow.table.forgotten import read_forgotten
+from clipflow.table.images import check_images, ensure_images
+from clipflow.table.runs import Operation
+from clipflow.table.stage import Receipt
+
+log = logging.getLogger("clipflow")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do."""
+
+    assignment: Assignment
+    left: Subtraction
+    version: int | None
+
+    def document(self) -> dict[str, Any]:
+        """As plain data, the JSON of `clipflow plan --json`."""
+        counts = ("listed", "repeated", "unchanged", "forgotten", "to_fetch", "bytes")
+        return {
+            "table": self.assignment.address.uri,
+            "version": self.version,
+            **{name: getattr(self.left, name) for name in counts},
+            "encoder": self.assignment.info.card(),
+        }
+
+
+def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
+    """List and subtract; no encoder is loaded, nothing is fetched, nothing is written.
+
+    Raises:
+        UsageError: The job, the interval, the source, the encoder or the table is wrong.
+    """
+    assignment, dataset = _prepare(spec, interval, run_id="")
+    with _list_and_subtract(assignment, dataset) as left:
+        return Plan(assignment, left, dataset.version if dataset else None)
+
+
+def run(
+    spec: JobSpec, *, interval: Interval | None = None, ray: str | None = None, progress: bool | None = None
+) -> RunReport:
+    """Bring the table up to date with the source.
+
+    Args:
+        interval: Fills the source's window; None is unbounded.
+        ray: `none`, `local` or an address; None chooses by the number of images.
+        progress: Draw a bar; None draws one on a terminal.
+
+    Raises:
+        UsageError: Before anything is written.
+        JobError: What was embedded until then is committed; running again does the rest.
+    """
+    report = RunReport(run_id=uuid.uuid4().hex)
+    assignment, dataset = _prepare(spec, interval, report.run_id)
+    report.table, report.version = assignment.address.uri, dataset.version if dataset else None
+    with report.clock("list"):
+        left = _list_and_subtract(assignment, dataset)
+    report.count(left)
+    with left, Operation(assignment.address, assignment.record, report) as operation:
+        if left.to_fetch:
+            operation.open()
+            _embed_and_commit(assignment, left, operation, report, choose(ray, left.to_fetch), progress)
+        report.check(spec.limits.max_failed_share)
+    return report
+
+
+def _prepare(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:
+    """All that can be refused is refused here."""
+    info = describe(spec.encoder)
+    check_policy(spec.policy, spec.source, has_text=info.has_text)
+    assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
+    dataset = open_dataset(assignment.address)
+    if dataset is not None:
+        check_images(dataset, assignment.schema, assignment.about)
+    return assignment, dataset
+
+
+def _list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | None) -> Subtraction:
+    source = assignment.spec.source
+    listing = list_source(source, assignment.interval)
+    forgotten = read_forgotten(assignment.address)
+    left = subtract(listing, listing_schema(source), dataset, forgotten, assignment.spec)
+    log.info("list: %d images under %s", left.listed, source.uri)
+    log.info("subtract: %d unchanged, %d forgotten, %d to fetch", left.unchanged, left.forgotten, left.to_fetch)
+    return left
+
+
+def _embed_and_commit(
+    assignment: Assignment, left: Subtraction, operation: Operation, report: RunReport, engine: str, bar: bool | None
+) -> None:
+    ensure_images(assignment.address, assignment.schema, assignment.about)
+    with Progress(left.to_fetch, bar) as progress:
+        receipts = run_stages(engine, left, assignment, progress.reach)
+        for group in _groups(receipts, assignment.spec.table.commit_rows):
+            with report.clock("commit"):
+                landed = commit_receipts(assignment.address, group, operation, assignment.spec.policy.policy_id)
+            report.land(landed, group)
+            log.info("commit: version %d, %d images so far", landed.version, report.worked)
+
+
+def _groups(receipts: Iterator[Receipt], rows: int) -> Iterator[list[Receipt]]:
+    """Receipts of at least so many rows together; the last group holds what is left."""
+    group: list[Receipt] = []
+    for receipt in receipts:
+        group.append(receipt)
+        if sum(len(receipt.keys) for receipt in group) >= rows:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,201 @@
+"""Subtract: what is listed, less what the table already holds.
+
+The listing is spooled to a temporary file and joined with the table's key columns by DuckDB, which
+spills to disk: memory stays flat in the number of images. The spool may be lost at the price of time only.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import duckdb
+import lance
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipflow.failures import FINAL
+from clipflow.schema import SOURCE_STATE, TIME
+from clipflow.spec import JobSpec
+from clipflow.table.forgotten import Forgotten
+
+_MEMORY_LIMIT = "1GB"
+_KNOWN = ["image_id", *SOURCE_STATE, "caption", "status", "reasons", "attempts", "run_id"]
+
+FETCH, REFRESH = "fetch", "refresh"
+
+
+def work_schema(listing: pa.Schema) -> pa.Schema:
+    """A listed image that needs work: the listing's columns, and
+
+    action: `fetch`, or `refresh` when the bytes are known to be the same and only the row's words change;
+    attempts: how often this state of the source failed before;
+    prior_run_id: the run that wrote the row to replace, if there is one.
+    """
+    more = [pa.field("action", pa.string()), pa.field("attempts", pa.int32()), pa.field("prior_run_id", pa.string())]
+    return pa.schema([*listing, *more])
+
+
+@dataclass
+class Subtraction:
+    """The outcome, and the work that is left. Use it as a context manager: it owns temporary files.
+
+    Attributes:
+        listed: Distinct images.
+        repeated: Listing lines beyond the first of an image.
+        to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
+        bytes: Sum of the sizes of the images whose bytes will be fetched, where the store says them.
+    """
+
+    listed: int = 0
+    repeated: int = 0
+    unchanged: int = 0
+    forgotten: int = 0
+    to_fetch: int = 0
+    bytes: int = 0
+    schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
+    _folder: tempfile.TemporaryDirectory[str] = field(
+        default_factory=lambda: tempfile.TemporaryDirectory(prefix="clipflow-")
+    )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._folder.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """Where the spool lies."""
+        return Path(self._folder.name)
+
+    def work(self, rows: int) -> Iterator[pa.Table]:
+        """The images that need work, at most `rows` at a time."""
+        left = self.folder / "work.parquet"
+        if self.to_fetch:
+            for batch in pq.ParquetFile(left).iter_batches(batch_size=rows):
+                yield pa.Table.from_batches([batch]).cast(self.schema)
+
+
+def subtract(
+    listing: Iterable[pa.RecordBatch],
+    schema: pa.Schema,
+    table: lance.LanceDataset | None,
+    forgotten: Forgotten,
+    spec: JobSpec,
+) -> Subtraction:
+    """Spool the listing and decide, image by image, whether there is anything to do.
+
+    Args:
+        listing: Batches of `schema`; of lines with the same image_id the last wins.
+        table: The images table, None when there is none yet.
+        forgotten: Tombstones.
+    """
+    result = Subtraction(schema=work_schema(schema))
+    try:
+        lines = _spool(listing, schema, result.folder / "listing.parquet")
+        if lines:
+            with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
+                _decide(db, result, lines, table, forgotten, spec)
+    except BaseException:
+        result._folder.cleanup()
+        raise
+    return result
+
+
+def _spool(listing: Iterable[pa.RecordBatch], schema: pa.Schema, path: Path) -> int:
+    lines = 0
+    with pq.ParquetWriter(path, pa.schema([*schema, pa.field("line", pa.int64())])) as writer:
+        for batch in listing:
+            numbers = pa.array(range(lines, lines + batch.num_rows), pa.int64())
+            writer.write_batch(pa.RecordBatch.from_arrays([*batch.columns, numbers], schema=writer.schema))
+            lines += batch.num_rows
+    return lines
+
+
+def _decide(
+    db: duckdb.DuckDBPyConnection,
+    result: Subtraction,
+    lines: int,
+    table: lance.LanceDataset | None,
+    forgotten: Forgotten,
+    spec: JobSpec,
+) -> None:
+    db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
+    db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
+    attributes = [f"attr_{name}" for name in spec.source.attributes]
+    known = _known_rows(table, attributes)
+    tombstones = pa.table({"hash": pa.array(sorted(forgotten.image_ids), pa.string())})
+    db.register("known", known)
+    db.register("tombstones", tombstones)
+    # Under a prefix every key stands once; only a manifest can name an image twice.
+    once = "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY line DESC) = 1"
+    db.execute(f"CREATE VIEW listed AS SELECT * FROM lines {once if spec.source.kind == 'manifest' else ''}")
+    compared = ["caption"] * bool(spec.source.caption) + attributes
+    there = [name if name in known.schema.names else None for name in compared]
+    same_words = " AND ".join(
+        f'l."{name}" IS NOT DISTINCT FROM ' + (f'k."{column}"' if column else "NULL")
+        for name, column in zip(compared, there, strict=True)
+    )
+    final = ", ".join(f"'{code}'" for code in sorted(FINAL))
+    db.execute(f"""
+        CREATE TABLE todo AS
+        WITH joined AS (
+            SELECT l.*, k.run_id AS prior_run_id, k.status, k.reasons, k.attempts AS tried,
+                t.hash IS NOT NULL AS is_forgotten,
+                k.image_id IS NOT NULL AS is_known,
+                {_same_bytes()} AS same_bytes,
+                {_same_state()} AS same_state,
+                {same_words or 'true'} AS same_words
+            FROM listed l LEFT JOIN known k USING (image_id) LEFT JOIN tombstones t ON t.hash = l.image_id
+        )
+        SELECT *, CASE
+            WHEN is_forgotten THEN 'forgotten'
+            WHEN NOT is_known THEN '{FETCH}'
+            WHEN status = 'failed' AND same_state
+                AND (reasons[1] IN ({final}) OR tried >= {spec.limits.max_attempts}) THEN 'unchanged'
+            WHEN status = 'failed' THEN '{FETCH}'
+            WHEN same_state AND same_words AND NOT coalesce(list_contains(reasons, 'source_deleted'), false) THEN 'unchanged'
+            WHEN same_state OR same_bytes THEN '{REFRESH}'
+            ELSE '{FETCH}' END AS action
+        FROM joined WHERE action <> 'unchanged'
+    """)
+    (result.forgotten, result.to_fetch, size), = db.execute(f"""
+        SELECT count(*) FILTER (action = 'forgotten'), count(*) FILTER (action <> 'forgotten'),
+            coalesce(sum(source_size) FILTER (action = '{FETCH}'), 0) FROM todo
+    """).fetchall()
+    result.bytes = int(size)
+    ((result.listed,),) = db.execute("SELECT count(*) FROM listed").fetchall()
+    result.repeated = lines - result.listed
+    result.unchanged = result.listed - result.forgotten - result.to_fetch
+    names = ", ".join(f'"{name}"' for name in result.schema.names if name not in ("action", "attempts", "prior_run_id"))
+    db.execute(f"""
+        COPY (
+            SELECT {names}, action, CASE WHEN same_state AND status = 'failed' THEN tried ELSE 0 END::INT AS attempts,
+                prior_run_id
+            FROM todo WHERE action <> 'forgotten'
+        ) TO '{result.folder / "work.parquet"}' (FORMAT parquet)
+    """)
+
+
+def _known_rows(table: lance.LanceDataset | None, attributes: list[str]) -> pa.RecordBatchReader | pa.Table:
+    if table is None:
+        fields = [(name, TIME if name == "source_modified" else pa.string()) for name in [*_KNOWN, *attributes]]
+        fields = [(name, pa.list_(pa.string()) if name == "reasons" else kind) for name, kind in fields]
+        return pa.schema(fields).empty_table()
+    there = [name for name in attributes if name in table.schema.names]
+    reader: pa.RecordBatchReader = table.scanner(columns=[*_KNOWN, *there]).to_reader()
+    return reader
+
+
+def _same_state() -> str:
+    return f"""({_same_bytes()} AND epoch_us(l.source_modified) // 1000000 IS NOT DISTINCT FROM
+        epoch_us(k.source_modified) // 1000000
+        OR {" AND ".join(f"l.{name} IS NOT DISTINCT FROM k.{name}" for name in SOURCE_STATE)})"""
+
+
+def _same_bytes() -> str:
+    """A store's entity tag stands for the bytes; listing and HEAD may date the object with other precision."""
+    return "(l.source_etag = k.source_etag AND l.source_size = k.source_size)"

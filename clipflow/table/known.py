@@ -1,0 +1,72 @@
+"""Bytes that the table knows: the same bytes are never embedded twice, whatever they are called."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipflow.schema import PIXEL_COLUMNS
+from clipflow.table.address import TableAddress
+from clipflow.table.images import open_images
+
+COPIED = ("image_id", "content_sha256", *PIXEL_COLUMNS, "embedded_at", "vector")
+
+
+class KnownBytes:
+    """Finds rows of the table by content or by id, as of the latest version.
+
+    Of every row 8 bytes of its content's hash are held, and new versions are read as they come, so that
+    a batch whose bytes are new costs no scan. Not shared between threads.
+    """
+
+    def __init__(self, address: TableAddress) -> None:
+        self._dataset = open_images(address)
+        self._version = 0
+        self._prefixes = np.empty(0, np.uint64)
+        self._refresh()
+
+    def by_content(self, contents: Iterable[str]) -> dict[str, dict[str, object]]:
+        """Rows that have a vector, one per content hash that is known."""
+        self._refresh()
+        wanted = list(dict.fromkeys(contents))
+        if not wanted or not len(self._prefixes):
+            return {}
+        prefixes = _prefixes(wanted)
+        places = np.minimum(np.searchsorted(self._prefixes, prefixes), len(self._prefixes) - 1)
+        hits = [wanted[i] for i in np.flatnonzero(self._prefixes[places] == prefixes)]
+        return {str(row["content_sha256"]): row for row in self._rows("content_sha256", hits)}
+
+    def by_id(self, image_ids: Iterable[str]) -> dict[str, dict[str, object]]:
+        """Rows that have a vector, by image_id."""
+        self._refresh()
+        return {str(row["image_id"]): row for row in self._rows("image_id", list(image_ids))}
+
+    def _rows(self, column: str, values: list[str]) -> list[dict[str, object]]:
+        if not values:
+            return []
+        wanted = pc.field(column).isin(pa.array(values)) & (pc.field("status") != "failed")
+        found: pa.Table = self._dataset.to_table(columns=list(COPIED), filter=wanted)
+        vectors = found.column("vector").combine_chunks()
+        width = vectors.type.list_size
+        flat = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+        rows = found.drop_columns(["vector"]).to_pylist()
+        return [{**row, "vector": flat[i]} for i, row in enumerate(rows)]
+
+    def _refresh(self) -> None:
+        self._dataset.checkout_latest()
+        if self._dataset.version == self._version:
+            return
+        rows = self._dataset.scanner(
+            columns=["content_sha256"],
+            filter=f"_row_created_at_version > {self._version} AND content_sha256 IS NOT NULL AND status != 'failed'",
+        )
+        for batch in rows.to_batches():
+            fresh = _prefixes(batch.column(0).to_pylist())
+            self._prefixes = np.concatenate([self._prefixes, fresh])
+        self._prefixes.sort()
+        self._version = self._dataset.version
+
+
+def _prefixes(contents: list[str]) -> np.ndarray:
+    return np.fromiter((int(content[:16], 16) for content in contents), np.uint64, len(contents))
