@@ -88,4 +88,5 @@ def normalised(vectors: npt.ArrayLike) -> Vectors:
     rows = np.asarray(vectors, np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        return (rows / lengths).astype(np.float32)
+        scaled: Vectors = (rows / lengths).astype(np.float32)
+    return scaled

@@ -77,7 +77,8 @@ class Geometry:
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Geometry":
         """The inverse of `body`, also after a trip through JSON."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in body.items()})
+        plain: dict[str, Any] = {key: tuple(at) if isinstance(at, list) else at for key, at in body.items()}
+        return cls(**plain)
 
 
 def read_geometry(config: dict[str, Any], family: str) -> Geometry:

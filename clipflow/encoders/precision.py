@@ -1,7 +1,5 @@
 """Which numbers the image side computes in, and where."""
 
-from typing import Any
-
 import torch
 
 from clipflow.errors import EncoderError
@@ -39,6 +37,6 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":  # not measured here: these machines have no GPU
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     if device.type == "cpu":
-        capable: dict[str, Any] = torch.cpu.get_capabilities()
+        capable = torch.cpu.get_capabilities()
         return "bf16" if capable.get("avx512_bf16") or capable.get("amx_bf16") else "fp32"
     return "fp32"

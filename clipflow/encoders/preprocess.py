@@ -6,16 +6,12 @@ keeps, and filters that torch lacks, go through Pillow, which is then asked for 
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from clipflow.encoders.geometry import Geometry
-
-if TYPE_CHECKING:
-    import torch
 
 Pixels = npt.NDArray[np.uint8]
 Span = tuple[int, int]
@@ -92,7 +88,7 @@ def _by_torch(rgb: Pixels, resized: tuple[int, int], filter: str) -> Pixels:
     import torch
 
     # Kept as a view with channels last: torch's uint8 kernels are fast in that layout only.
-    planes: torch.Tensor = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1).unsqueeze(0)
+    planes = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1).unsqueeze(0)
     made = torch.nn.functional.interpolate(planes, size=resized, mode=filter, antialias=True)
     return made.squeeze(0).permute(1, 2, 0).numpy()
 
