@@ -1,5 +1,6 @@
 """A throw-away Airflow in this process, and a Ray head with its Jobs REST, both on loopback."""
 
+import atexit
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from clipflow_airflow.sandbox import Sandbox
@@ -25,6 +26,7 @@ from clipflow_airflow.sandbox import Sandbox
 ROOT = Path(__file__).parents[2]
 # Airflow reads its configuration on first import, which the test modules beside us do when they are collected.
 HOME = Path(tempfile.mkdtemp(prefix="cf-airflow-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 SANDBOX = Sandbox(HOME, ROOT / "dags")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -36,10 +38,9 @@ TOKEN = "0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox() -> Sandbox:
     SANDBOX.open()
-    yield SANDBOX
-    shutil.rmtree(HOME, ignore_errors=True)
+    return SANDBOX
 
 
 @dataclass(frozen=True)
