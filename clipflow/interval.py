@@ -17,6 +17,7 @@ _FINEST = (
     ("month", "mbBh"),
     ("year", "YyCGg"),
 )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STILL = "%zZ"
 _STEP = {unit: timedelta(**{f"{unit}s": 1}) for unit in ("second", "minute", "hour", "day")}
 _MOST_STEPS = 100_000
@@ -104,10 +105,11 @@ def render(pattern: str, interval: Interval) -> list[str]:
 
 
 def fixed_root(pattern: str) -> str:
-    """The folders of a pattern that hold for every moment: all before the first directive, up to a slash."""
+    """The folders of a pattern that hold for every moment: up to the last slash before a directive."""
     for found in _DIRECTIVE.finditer(pattern):
         if found[1] not in _STILL:
-            return pattern[: found.start()].rpartition("/")[0].replace("%%", "%") + "/"
+            head, slash, _ = pattern[: found.start()].rpartition("/")
+            return (head + slash).replace("%%", "%")
     return pattern.replace("%%", "%")
 
 

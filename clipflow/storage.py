@@ -67,6 +67,7 @@ _CLASSES: dict[str, Kind] = {
     "IncompleteReadError": "network",
     "IncompleteRead": "network",
     "ResponseParserError": "network",
+    "BotoCoreError": "network",
 }
 # What Lance, whose errors are texts, writes about S3; the first that is found holds.
 _TEXTS: dict[Kind, str] = {
@@ -282,7 +283,8 @@ def storage_error(error: BaseException, uri: str, doing: str) -> ClipflowError:
         return StorageUnavailable(f"{where}: storage failed with {type(error).__name__}.", _MENDS["network"])
     local = "://" not in uri or uri.startswith("file://")
     mend = "Check the path and the rights of this user." if local else _MENDS[kind]
-    message = f"{where}: {_WORDS[kind]}{_code(error)}."
+    words = "no credentials were found" if _without_credentials(error) else _WORDS[kind]
+    message = f"{where}: {words}{_code(error)}."
     if kind in ("timeout", "network"):
         return StorageUnavailable(message, "Check the disk or mount, then try again." if local else mend)
     return SourceError(message, mend)
@@ -309,6 +311,12 @@ def _answer(error: BaseException) -> str | None:
 def _code(error: BaseException) -> str:
     codes = [code for one in _chain(error) if (code := _answer(one)) and code.isalpha()]
     return f" ({codes[-1]})" if codes else ""
+
+
+def _without_credentials(error: BaseException) -> bool:
+    return any(
+        type(one).__name__ == "NoCredentialsError" or "CredentialsNotLoaded" in str(one) for one in _chain(error)
+    )
 
 
 def _kind(error: BaseException) -> Kind | None:

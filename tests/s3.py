@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -26,22 +27,19 @@ READER = ("reader-key", "reader-secret-0815")
 def free_port(beside: int = 0) -> int:
     """A free loopback port; with `beside`, one whose neighbour that many ports further is free too."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            if port + beside > 65535:
-                # The kernel hands out high ports; a server with a second port further up needs a lower one.
-                port = 10_000 + port % 20_000
-            try:
-                second.bind(("127.0.0.1", port + beside))
-                if not beside:
-                    return port
-                with socket.socket() as again:
-                    if port != first.getsockname()[1]:
-                        again.bind(("127.0.0.1", port))
-                    return port
-            except OSError:
-                continue
+        # Below the range the kernel hands out, so that no outgoing connection takes it meanwhile.
+        port = random.SystemRandom().randrange(10_000, 32_000 - beside)
+        if all(_free(one) for one in {port, port + beside}):
+            return port
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as tried:
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 class S3Server:

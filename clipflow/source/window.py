@@ -1,0 +1,58 @@
+"""The window of a source: which addresses to list, and which moments count."""
+
+import sys
+from dataclasses import dataclass
+from typing import Self
+
+from clipflow.errors import IntervalError
+from clipflow.interval import Interval, fixed_root, render
+from clipflow.source.listing import microseconds
+from clipflow.spec import SourceSpec
+
+
+@dataclass(frozen=True)
+class Window:
+    """Addresses to list, and the half-open range of `source_modified` that counts.
+
+    Args:
+        uris: The addresses, rendered where they are a pattern.
+        root: The fixed folders of a pattern, which must exist; empty where it has none, None where the
+            address is no pattern and must itself exist.
+        start: Microseconds since 1970, included.
+        end: Microseconds since 1970, not included.
+    """
+
+    uris: tuple[str, ...]
+    root: str | None = None
+    start: int = -sys.maxsize
+    end: int = sys.maxsize
+
+    @classmethod
+    def of(cls, source: SourceSpec, interval: Interval | None) -> Self:
+        """The window that a source and an interval make.
+
+        Raises:
+            IntervalError: `window: path` without an interval.
+            JobFileError: The path pattern is wrong.
+        """
+        if source.window == "path":
+            if interval is None:
+                raise IntervalError(
+                    f"The source {source.uri!r} is a path in time, and no interval is given.",
+                    "Give --interval START END; in Airflow schedule the DAG with CronDataIntervalTimetable.",
+                )
+            return cls(tuple(render(source.uri, interval)), fixed_root(source.uri))
+        if source.window == "modified" and interval is not None:
+            late = source.lateness.days * 86_400_000_000 + source.lateness.seconds * 1_000_000
+            start = microseconds(interval.start) - late - source.lateness.microseconds
+            return cls((source.uri,), None, start, microseconds(interval.end))
+        return cls((source.uri,))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a row without a time cannot be placed."""
+        return self.end != sys.maxsize
+
+    def holds(self, modified: int | None) -> bool:
+        """Whether a row with this time counts; without bounds every row does."""
+        return not self.bounded or (modified is not None and self.start <= modified < self.end)
