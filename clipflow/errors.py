@@ -37,6 +37,8 @@ class ClipflowError(Exception):
 
     exit_code: ClassVar[int] = 1
     retryable: bool = False
+    report: dict[str, Any] | None = None
+    """The run's report so far, where a run had begun."""
 
     def __init__(self, message: str, mend: str = "") -> None:
         super().__init__(message)

@@ -52,6 +52,15 @@ class Plan:
             "encoder": self.assignment.info.card(),
         }
 
+    def text(self) -> str:
+        """As a few lines for people."""
+        left, info = self.left, self.assignment.info
+        return (
+            f"{left.listed} listed: {left.unchanged} unchanged, {left.forgotten} forgotten, {left.to_fetch} to fetch "
+            f"({left.bytes / 1e6:.1f} MB)\nencoder {info.model}, {info.dim} dimensions, {info.encoder_id[:12]}\n"
+            f"table {self.assignment.address.uri}, version {self.version}"
+        )
+
 
 def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
     """List and subtract; no encoder is loaded, nothing is fetched, nothing is written.

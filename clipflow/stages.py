@@ -110,7 +110,8 @@ class Prepare:
         height, width = decoded.rgb.shape[:2]
         row |= {"media_type": decoded.media_type, "width": width, "height": height, "outcome": "embedded"}
         row |= measure(decoded.rgb, len(data))
-        row["pixels"] = self._preprocess(decoded.rgb).tobytes()
+        pixels = self._preprocess(decoded.rgb)
+        row |= {"pixels": pixels.tobytes(), "pixels_height": pixels.shape[0], "pixels_width": pixels.shape[1]}
 
 
 class Embed:
@@ -156,9 +157,13 @@ class Embed:
         ]
         fresh = np.flatnonzero(rows.column("pixels").combine_chunks().is_valid().to_numpy(zero_copy_only=False))
         if len(fresh):
-            blobs = rows.column("pixels").take(pa.array(fresh)).to_pylist()
-            shape = self._encoder.preprocess.shape
-            pixels = np.stack([np.frombuffer(blob, np.uint8).reshape(shape) for blob in blobs])
+            taken = rows.select(["pixels", "pixels_height", "pixels_width"]).take(pa.array(fresh)).to_pylist()
+            pixels = np.stack(
+                [
+                    np.frombuffer(row["pixels"], np.uint8).reshape(row["pixels_height"], row["pixels_width"], 3)
+                    for row in taken
+                ]
+            )
             made = self._in_batches(pixels)
             finite = np.isfinite(made).all(axis=1)
             vectors[fresh[finite]] = made[finite].astype(stored)

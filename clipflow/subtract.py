@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipflow.failures import FINAL
-from clipflow.schema import SOURCE_STATE, TIME
+from clipflow.schema import COLUMNS, SOURCE_STATE
 from clipflow.spec import JobSpec
 from clipflow.table.forgotten import Forgotten
 
@@ -182,8 +182,8 @@ def _decide(
 
 def _known_rows(table: lance.LanceDataset | None, attributes: list[str]) -> pa.RecordBatchReader | pa.Table:
     if table is None:
-        fields = [(name, TIME if name == "source_modified" else pa.string()) for name in [*_KNOWN, *attributes]]
-        fields = [(name, pa.list_(pa.string()) if name == "reasons" else kind) for name, kind in fields]
+        types = {column.name: column.type for column in COLUMNS}
+        fields = [(name, types.get(name, pa.string())) for name in [*_KNOWN, *attributes]]
         return pa.schema(fields).empty_table()
     there = [name for name in attributes if name in table.schema.names]
     reader: pa.RecordBatchReader = table.scanner(columns=[*_KNOWN, *there]).to_reader()

@@ -84,13 +84,23 @@ def _resample(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, 
     return _by_pillow(rgb, resized, rows, columns, filter)
 
 
+def _rows_first(source: tuple[int, int], resized: tuple[int, int]) -> bool:
+    """Whether Pillow 13 shrinks (height, width) along the height first; found by trying all filters and many sizes.
+
+    The order shows: between the passes values are rounded and cut off at 0 and 255.
+    """
+    return source[0] - resized[0] > 2 * max(source[1] - resized[1], 0)
+
+
 def _by_torch(rgb: Pixels, resized: tuple[int, int], filter: str) -> Pixels:
     import torch
 
     # Kept as a view with channels last: torch's uint8 kernels are fast in that layout only.
     planes = torch.from_numpy(np.require(rgb, requirements=["C", "W"])).permute(2, 0, 1).unsqueeze(0)
-    made = torch.nn.functional.interpolate(planes, size=resized, mode=filter, antialias=True)
-    return made.squeeze(0).permute(1, 2, 0).numpy()
+    steps = [(resized[0], rgb.shape[1])] if _rows_first((rgb.shape[0], rgb.shape[1]), resized) else []
+    for size in (*steps, resized):
+        planes = torch.nn.functional.interpolate(planes, size=size, mode=filter, antialias=True)
+    return planes.squeeze(0).permute(1, 2, 0).numpy()
 
 
 def _by_pillow(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filter: str) -> Pixels:
@@ -119,8 +129,13 @@ def _tile(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filt
     top, bottom, above, below = _reach(rows, rgb.shape[0], resized[0], filter)
     left, right, before, after = _reach(columns, rgb.shape[1], resized[1], filter)
     part = Image.fromarray(np.ascontiguousarray(rgb[top:bottom, left:right]))
-    size = (columns[1] - columns[0], rows[1] - rows[0])
-    return np.asarray(part.resize(size, Image.Resampling[filter.upper()], box=(before, above, after, below)))
+    method = Image.Resampling[filter.upper()]
+    width, height = columns[1] - columns[0], rows[1] - rows[0]
+    if _rows_first((rgb.shape[0], rgb.shape[1]), resized):
+        part = part.resize((part.width, height), method, box=(0, above, part.width, below))
+        return np.asarray(part.resize((width, height), method, box=(before, 0, after, height)))
+    part = part.resize((width, part.height), method, box=(before, 0, after, part.height))
+    return np.asarray(part.resize((width, height), method, box=(0, above, width, below)))
 
 
 def _reach(span: Span, source: int, resized: int, filter: str) -> tuple[int, int, float, float]:

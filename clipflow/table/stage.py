@@ -11,7 +11,7 @@ from typing import Any, Self
 import lance
 import pyarrow as pa
 from lance.fragment import FragmentMetadata
-from lance.schema import LanceField
+
 
 from clipflow.schema import TIME
 from clipflow.table.address import TableAddress
@@ -78,7 +78,7 @@ class Receipt:
 def triples_of(dataset: lance.LanceDataset) -> list[Triple]:
     """(field id, name, type) of every column of the dataset at its version."""
 
-    def walk(field: LanceField, prefix: str) -> list[Triple]:
+    def walk(field: Any, prefix: str) -> list[Triple]:
         name = f"{prefix}{field.name()}"
         below = [triple for child in field.children() for triple in walk(child, f"{name}.")]
         return [(field.id(), name, str(field.to_arrow().type)), *below]

@@ -1,0 +1,1 @@
+"""Reading the table: search by text or image, and SQL."""

@@ -1,0 +1,55 @@
+"""`clipflow.open(table)`: one object to read a table with."""
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import lance
+
+from clipflow.query.search import search
+from clipflow.query.sql import sql
+from clipflow.spec import StorageSpec
+from clipflow.table.address import TableAddress
+from clipflow.table.dataset import metadata
+from clipflow.table.images import open_images
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, at its latest version whenever it is asked.
+
+    Attributes:
+        uri: Path or `s3://` URI of the images table.
+    """
+
+    uri: str
+    storage: StorageSpec | None = None
+
+    @property
+    def images(self) -> lance.LanceDataset:
+        """The images as a Lance dataset."""
+        return open_images(TableAddress.of(self.uri, self.storage))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Schema version, encoder card and policy."""
+        return metadata(self.images)
+
+    def search(self, text: str | None = None, **how: Any) -> list[dict[str, Any]]:
+        """See `query.search.search`."""
+        return search(self.uri, text, storage=self.storage, **how)
+
+    def sql(self, statement: str) -> list[dict[str, Any]]:
+        """See `query.sql.sql`."""
+        return sql(self.uri, statement, storage=self.storage)
+
+
+def open(table: str | PathLike[str], storage: StorageSpec | None = None) -> Table:
+    """Open a table for reading.
+
+    Raises:
+        TableError: There is no such table.
+    """
+    opened = Table(str(table), storage)
+    _ = opened.images
+    return opened

@@ -1,0 +1,72 @@
+"""SQL over a table: DuckDB sees `images` and `runs`, and nothing else of the machine."""
+
+from typing import Any
+
+import duckdb
+import lance
+import pyarrow as pa
+import pyarrow.dataset as pds
+
+from clipflow.errors import QueryError
+from clipflow.schema import RUNS
+from clipflow.spec import StorageSpec
+from clipflow.table.address import TableAddress
+from clipflow.table.dataset import open_dataset
+from clipflow.table.images import open_images
+
+
+class _Readable(lance.LanceDataset):  # type: ignore[misc]
+    """A table whose vector DuckDB can read: it knows no float16."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema with float32 vectors."""
+        return _widened(super().schema)
+
+    def scanner(self, *args: Any, **kwargs: Any) -> pds.Scanner:
+        """The rows with float32 vectors."""
+        reader = super().scanner(*args, **kwargs).to_reader()
+        schema = _widened(reader.schema)
+        batches = (batch.cast(schema) for batch in reader)
+        return pds.Scanner.from_batches(batches, schema=schema)
+
+
+def _widened(schema: pa.Schema) -> pa.Schema:
+    fields = []
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type) and field.type.value_type == pa.float16():
+            field = field.with_type(pa.list_(pa.float32(), field.type.list_size))
+        fields.append(field)
+    return pa.schema(fields)
+
+
+def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> list[dict[str, Any]]:
+    """The rows of one SELECT.
+
+    Args:
+        statement: May name `images` and `runs`; files, settings and other databases are out of reach.
+
+    Raises:
+        QueryError: It is not one SELECT, or DuckDB refuses it.
+        TableError: There is no such table.
+    """
+    address = TableAddress.of(table, storage)
+    open_images(address)
+    with duckdb.connect(config={"enable_external_access": "false", "python_enable_replacements": "false"}) as db:
+        db.execute("SET TimeZone='UTC'")
+        db.register("images", _Readable(address.images, storage_options=address.options))
+        runs = open_dataset(address, address.runs)
+        db.register("runs", runs if runs is not None else RUNS.empty_table())
+        db.execute("SET lock_configuration=true")
+        try:
+            statements = db.extract_statements(statement)
+            if len(statements) != 1 or statements[0].type not in (
+                duckdb.StatementType.SELECT,
+                duckdb.StatementType.EXPLAIN,
+            ):
+                raise QueryError("Only one SELECT statement is answered.", "Write `select … from images`.")
+            found = db.execute(statements[0])
+            names = [column[0] for column in found.description or []]
+            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        except duckdb.Error as error:
+            raise QueryError(f"DuckDB refuses the statement: {str(error).strip()}", "") from error
