@@ -10,14 +10,18 @@ import shutil
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipflow.errors import ClipflowError, JobError
 from clipflow_airflow.demo_folder import DemoFolder
 from clipflow_airflow.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from clipflow.demo.catalogue import Catalogue
 
 DAG = "clip_embed_daily"
 QUERY = "a red circle"
@@ -55,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     home = Path(tempfile.mkdtemp(prefix="clipflow-airflow-"))
+    # Starting Ray forks; the child at once becomes another program and never touches Lance.
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         _show(DemoFolder(given.keep), Sandbox(home, given.dags))
     except ClipflowError as error:
@@ -66,9 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
-    from clipflow.query.search import search
-    from clipflow.query.sql import sql
-
     from clipflow.demo.catalogue import make_catalogue
 
     began = time.monotonic()
@@ -76,6 +79,16 @@ def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
     catalogue = make_catalogue(folder.uploads)
     folder.write_job()
     _say(f"Drew {catalogue.files} uploads of {len(catalogue.days)} days, some of them broken: {folder.uploads}")
+    _show_days(folder, sandbox, catalogue)
+    _show_search(folder, catalogue)
+    _show_verdicts(folder, catalogue)
+    _say(f"Done in {time.monotonic() - began:.0f} seconds. The table: {folder.table}")
+    print(NEXT.format(table=folder.table))
+
+
+def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> None:
+    """Every day once, the last one twice, on one Ray."""
+    from clipflow.engine.cluster import cluster
 
     os.environ |= {
         "CLIPFLOW_JOB_FILE": str(folder.job),
@@ -86,20 +99,25 @@ def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
     sandbox.open()
     for task in sandbox.dag(DAG).tasks:
         vars(task)["progress"] = True
-    _start_ray()
     _say(f"Airflow runs the DAG {DAG} for each day, on a Ray inside this process")
-    reports = {day: _embed(sandbox, day) for day in catalogue.days}
-    _table(reports)
-    _check(_sum(reports, "embedded", "reused", "failed") == catalogue.files, "not every upload became a row")
+    with cluster("local"):
+        reports = {day: _embed(sandbox, day) for day in catalogue.days}
+        _table(reports)
+        _check(_sum(reports, "embedded", "reused", "failed") == catalogue.files, "not every upload became a row")
 
-    _say(f"The same day once more: {catalogue.days[-1]}")
-    last, again = reports[catalogue.days[-1]], _embed(sandbox, catalogue.days[-1])
-    _table({catalogue.days[-1]: again})
-    _check(again["version"] == last["version"], "running a day again changed the table")
+        day = catalogue.days[-1]
+        _say(f"{day} once more")
+        again = _embed(sandbox, day)
+        _table({day: again})
+    _check(again["version"] == reports[day]["version"], "running a day again changed the table")
     _check(again["unchanged"] == again["listed"] > 0, "running a day again did work again")
     print(
-        f"Nothing was left to do: all {again['listed']} images unchanged, the table still at version {again['version']}."
+        f"  Nothing was left to do: {again['listed']} images unchanged, the table still at version {again['version']}."
     )
+
+
+def _show_search(folder: DemoFolder, catalogue: "Catalogue") -> None:
+    from clipflow.query.search import search
 
     _say(f'clipflow search {folder.table} "{QUERY}"')
     drawn = _captions(catalogue.manifest)
@@ -110,21 +128,16 @@ def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
     _check(len(hits) == 5, "the search found less than five images")
     _check(_is(drawn[Path(hits[0]["source_uri"]).name], QUERY), f"the best hit is not {QUERY}")
 
+
+def _show_verdicts(folder: DemoFolder, catalogue: "Catalogue") -> None:
+    from clipflow.query.sql import sql
+
     _say(f'clipflow sql {folder.table} "{VERDICTS}"')
     verdicts = sorted(sql(str(folder.table), VERDICTS), key=lambda row: -row["images"])
     for row in verdicts:
         print(f"  {row['status']:<9} {row['images']:>4}  {row['reasons'] or '-'}")
     _check(sum(row["images"] for row in verdicts) == catalogue.files, "the table lost or doubled a row")
     _check({"accepted", "review", "rejected", "failed"} == {row["status"] for row in verdicts}, "a verdict is missing")
-
-    _say(f"Done in {time.monotonic() - began:.0f} seconds. The table: {folder.table}")
-    print(NEXT.format(table=folder.table))
-
-
-def _start_ray() -> None:
-    from clipflow.engine.ray import start_local
-
-    start_local()
 
 
 def _embed(sandbox: Sandbox, day: date) -> dict[str, Any]:

@@ -9,11 +9,9 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "clipflow",
         "name": "clipflow",
         "description": "Batch image embedding: Airflow triggers Ray, Ray fills Lance tables.",
-        "integrations": [
-            {"integration-name": "clipflow", "external-doc-url": "https://docs.ray.io", "tags": ["software"]}
-        ],
-        "operators": [{"integration-name": "clipflow", "python-modules": ["clipflow_airflow.operator"]}],
-        "hooks": [{"integration-name": "clipflow", "python-modules": ["clipflow_airflow.hook"]}],
+        "integrations": [{"integration-name": "Ray", "external-doc-url": "https://docs.ray.io", "tags": ["software"]}],
+        "operators": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.operator"]}],
+        "hooks": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.hook"]}],
         "connection-types": [
             {
                 "connection-type": "ray",
