@@ -18,18 +18,13 @@ CLOCKS = ("fetch", "decode", "embed", "score")
 
 @dataclass(frozen=True)
 class Assignment:
-    """One run's job, encoder and table.
-
-    Attributes:
-        threads: Threads a worker may use for decoding and computing.
-    """
+    """One run's job, encoder and table."""
 
     spec: JobSpec
     info: EncoderInfo
     run_id: str
     interval: Interval | None
     address: TableAddress
-    threads: int = 1
 
     @property
     def schema(self) -> pa.Schema:
@@ -40,7 +35,13 @@ class Assignment:
     @property
     def flight(self) -> pa.Schema:
         """Rows between two stages: the table's columns, pixels (uint8 H*W*3) while not embedded, and bookkeeping."""
-        more = [("pixels", pa.large_binary()), ("pixels_height", pa.int32()), ("pixels_width", pa.int32()), ("outcome", pa.string()), ("prior_run_id", pa.string())]
+        more = [
+            ("pixels", pa.large_binary()),
+            ("pixels_height", pa.int32()),
+            ("pixels_width", pa.int32()),
+            ("outcome", pa.string()),
+            ("prior_run_id", pa.string()),
+        ]
         clocks = [(f"seconds_{clock}", pa.float64()) for clock in CLOCKS]
         return pa.schema([*self.schema, *(pa.field(name, kind) for name, kind in more + clocks)])
 

@@ -1,7 +1,9 @@
 """The command line: one verb a command, one JSON document with --json, exit codes 0, 1 and 2."""
 
 import argparse
+import difflib
 import logging
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -98,6 +100,10 @@ def _print(text: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if (wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)) is not None:
+            near = difflib.get_close_matches(wrong[1], re.findall(r"[a-z]+", wrong[2]), n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"{wrong[1]!r} is no verb.", f"{hint} See `{self.prog} --help`.".strip())
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
 
 
@@ -106,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="clipflow",
-        description="Images in object storage become embeddings in a Lance table: one row each, every decision explained.",
+        description="Images in object storage become rows of a Lance table: one row each, every decision explained.",
         epilog="Start with `clipflow demo`. Every verb answers --help and --json.",
     )
     parser.add_argument("--version", action="version", version=f"clipflow {__version__}")
@@ -114,13 +120,19 @@ def _parser() -> argparse.ArgumentParser:
 
     run = _verb(verbs, "run", "the main job: bring a table up to date", _run, _RUN, _RUN_END)
     _job_arguments(run)
-    run.add_argument("--ray", metavar="none|local|ADDRESS", help="in this process, on a Ray started here, or on a cluster")
+    run.add_argument(
+        "--ray", metavar="none|local|ADDRESS", help="in this process, on a Ray started here, or on a cluster"
+    )
     run.add_argument("--progress", action=argparse.BooleanOptionalAction, help="draw a bar (default: on a terminal)")
 
-    plan = _verb(verbs, "plan", "what run would do; writes nothing", _plan, f"List and subtract, and say what is left.\n\n{_JOB}")
+    plan = _verb(
+        verbs, "plan", "what run would do; writes nothing", _plan, f"List and subtract, and say what is left.\n\n{_JOB}"
+    )
     _job_arguments(plan)
 
-    search = _verb(verbs, "search", "rows nearest to a text or a picture", _search, "Search a table by text or by picture.")
+    search = _verb(
+        verbs, "search", "rows nearest to a text or a picture", _search, "Search a table by text or by picture."
+    )
     _table_argument(search)
     search.add_argument("text", nargs="?", metavar="TEXT", help="what to look for")
     search.add_argument("--image", metavar="PATH", help="a picture to look like")
@@ -133,12 +145,26 @@ def _parser() -> argparse.ArgumentParser:
     _table_argument(sql)
     sql.add_argument("statement", metavar="SQL", help='e.g. "select status, count(*) from images group by all"')
 
-    doctor = _verb(verbs, "doctor", "check storage, encoder, policy, Ray and table", _doctor, "Try every part of a job without doing it.")
+    doctor = _verb(
+        verbs,
+        "doctor",
+        "check storage, encoder, policy, Ray and table",
+        _doctor,
+        "Try every part of a job without doing it.",
+    )
     _job_arguments(doctor)
     doctor.add_argument("--ray", metavar="none|local|ADDRESS", help="the cluster to check (default: none)")
 
-    demo = _verb(verbs, "demo", "the main job on a small drawn catalogue", _demo, "Draw a small catalogue, embed it with the encoder that ships with clipflow, and search it.")
-    demo.add_argument("--folder", default="clipflow-demo", metavar="PATH", help="where it is made (default ./clipflow-demo)")
+    demo = _verb(
+        verbs,
+        "demo",
+        "the main job on a small drawn catalogue",
+        _demo,
+        "Draw a small catalogue, embed it with the encoder that ships with clipflow, and search it.",
+    )
+    demo.add_argument(
+        "--folder", default="clipflow-demo", metavar="PATH", help="where it is made (default ./clipflow-demo)"
+    )
     demo.add_argument("--ray", metavar="none|local|ADDRESS", help="as for run")
 
     for verb, meaning in LATER.items():
@@ -148,7 +174,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(verbs: Any, name: str, help: str, act: Callable[[argparse.Namespace], Answer], about: str, end: str = "") -> Any:
+def _verb(
+    verbs: Any, name: str, help: str, act: Callable[[argparse.Namespace], Answer], about: str, end: str = ""
+) -> Any:
     verb = verbs.add_parser(
         name, help=help, description=about, epilog=end, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -158,9 +186,19 @@ def _verb(verbs: Any, name: str, help: str, act: Callable[[argparse.Namespace], 
 
 
 def _job_arguments(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("job", metavar="JOB", help="the job file; - for standard input, env:NAME for a variable that holds it")
-    verb.add_argument("--interval", nargs=2, metavar=("START", "END"), help="ISO 8601, half-open, UTC unless it says otherwise")
-    verb.add_argument("--set", action="append", default=[], metavar="key=value", help="change a key of the job, e.g. encoder.model=demo")
+    verb.add_argument(
+        "job", metavar="JOB", help="the job file; - for standard input, env:NAME for a variable that holds it"
+    )
+    verb.add_argument(
+        "--interval", nargs=2, metavar=("START", "END"), help="ISO 8601, half-open, UTC unless it says otherwise"
+    )
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="key=value",
+        help="change a key of the job, e.g. encoder.model=demo",
+    )
 
 
 def _table_argument(verb: argparse.ArgumentParser) -> None:
@@ -196,7 +234,9 @@ def _search(call: argparse.Namespace) -> Answer:
     found = search(
         call.table, call.text, image=call.image, k=call.k, where=call.where, everything=call.all, version=call.at
     )
-    lines = (f"{hit['similarity']:6.3f}  {hit['status']:<8}  {hit['source_uri']}  {hit['caption'] or ''}" for hit in found)
+    lines = (
+        f"{hit['similarity']:6.3f}  {hit['status']:<8}  {hit['source_uri']}  {hit['caption'] or ''}" for hit in found
+    )
     return found, "\n".join(lines) or "no rows"
 
 

@@ -68,7 +68,7 @@ def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
     Raises:
         UsageError: The job, the interval, the source, the encoder or the table is wrong.
     """
-    assignment, dataset = _prepare(spec, interval, run_id="")
+    assignment, dataset = assign(spec, interval, run_id="")
     with _list_and_subtract(assignment, dataset) as left:
         return Plan(assignment, left, dataset.version if dataset else None)
 
@@ -88,7 +88,7 @@ def run(
         JobError: What was embedded until then is committed; running again does the rest.
     """
     report = RunReport(run_id=uuid.uuid4().hex)
-    assignment, dataset = _prepare(spec, interval, report.run_id)
+    assignment, dataset = assign(spec, interval, report.run_id)
     report.table, report.version = assignment.address.uri, dataset.version if dataset else None
     with report.clock("list"):
         left = _list_and_subtract(assignment, dataset)
@@ -101,7 +101,7 @@ def run(
     return report
 
 
-def _prepare(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:
+def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:
     """All that can be refused is refused here."""
     info = describe(spec.encoder)
     check_policy(spec.policy, spec.source, has_text=info.has_text)

@@ -1,6 +1,6 @@
 """What a run did, in the words of the contract. Importing this costs no torch, ray or lance."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ class RunReport:
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     started: float = field(default_factory=perf_counter)
 
     def end(self) -> None:
@@ -63,7 +63,8 @@ class RunReport:
         self.statuses += landed.statuses
         self.reasons += landed.reasons
         for receipt in receipts:
-            self.seconds.update(receipt.seconds)
+            for step, seconds in receipt.seconds.items():
+                self.seconds[step] += seconds
 
     def check(self, max_failed_share: float) -> None:
         """Raises TooManyFailed when more images failed than the job allows."""

@@ -5,9 +5,9 @@ the table. The engines only decide where each runs; with pixels crossing the obj
 """
 
 import hashlib
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,7 +42,6 @@ class Prepare:
         self._fetcher = Fetcher(Storage.of(assignment.spec.source.storage), assignment.spec.limits)
         self._preprocess = load_preprocess(assignment.info)
         self._known = KnownBytes(assignment.address)
-        self._pool = ThreadPoolExecutor(assignment.threads, "decode")
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Work (see `subtract.work_schema`) in, rows in flight out."""
@@ -97,8 +96,8 @@ class Prepare:
                 _reuse(row, known[row["content_sha256"]])
 
     def _decode(self, rows: Sequence[Row]) -> None:
-        for _ in self._pool.map(self._decode_one, rows):
-            pass
+        for row in rows:
+            self._decode_one(row)
 
     def _decode_one(self, row: Row) -> None:
         data = row.pop("data")
@@ -120,9 +119,13 @@ class Embed:
     def __init__(self, assignment: Assignment, device: str = "auto") -> None:
         import torch
 
-        torch.set_num_threads(assignment.threads)
+        # Workers and lanes are as many as the cores: threads of a single computation would fight for them.
+        torch.set_num_threads(1)
         self._given = assignment
-        self._encoder = load_encoder(assignment.spec.encoder, precision=assignment.spec.encoder.precision, device=device)
+        self._one_at_a_time = threading.Lock()
+        self._encoder = load_encoder(
+            assignment.spec.encoder, precision=assignment.spec.encoder.precision, device=device
+        )
         if self._encoder.info.encoder_id != assignment.info.encoder_id:
             raise EncoderMismatch(
                 f"This worker's copy of {assignment.info.model} is not the driver's "
@@ -149,12 +152,10 @@ class Embed:
         known = rows.column("vector").combine_chunks()
         reused = np.flatnonzero(known.is_valid().to_numpy(zero_copy_only=False))
         if len(reused):
-            vectors[reused] = known.take(pa.array(reused)).flatten().to_numpy(zero_copy_only=False).reshape(
-                len(reused), -1
+            vectors[reused] = (
+                known.take(pa.array(reused)).flatten().to_numpy(zero_copy_only=False).reshape(len(reused), -1)
             )
-        failures: list[str | None] = [
-            reasons[0] if reasons else None for reasons in rows.column("reasons").to_pylist()
-        ]
+        failures: list[str | None] = [reasons[0] if reasons else None for reasons in rows.column("reasons").to_pylist()]
         fresh = np.flatnonzero(rows.column("pixels").combine_chunks().is_valid().to_numpy(zero_copy_only=False))
         if len(fresh):
             taken = rows.select(["pixels", "pixels_height", "pixels_width"]).take(pa.array(fresh)).to_pylist()
@@ -177,10 +178,15 @@ class Embed:
         parts = [self._encoder.encode_pixels(pixels[at : at + size]) for at in range(0, len(pixels), size)]
         return np.concatenate(parts)
 
+    def _encode_texts(self, texts: list[str]) -> np.ndarray:
+        # Fast tokenizers refuse a second thread.
+        with self._one_at_a_time:
+            return self._encoder.encode_texts(texts)
+
     def _judge(self, rows: pa.Table, vectors: np.ndarray, failures: list[str | None]) -> pa.Table:
         policy = self._given.spec.policy
         columns = {name: rows.column(name).to_pylist() for name in (*PIXEL_COLUMNS, "caption")}
-        evidence = Evidence(columns, vectors.astype(np.float64), self._encoder.encode_texts)
+        evidence = Evidence(columns, vectors.astype(np.float64), self._encode_texts)
         by_rule, stored = score(policy, evidence)
         statuses, reasons = judge(policy, by_rule, failures)
         failed = np.array([code is not None for code in failures])

@@ -166,8 +166,9 @@ class Storage:
 
         if not _on_s3(uri):
             return fsspec.filesystem("file")
-        # The environment is part of the key: who changes a variable means it for the next client.
-        key = (self, frozenset((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
+        # The environment is part of the key: who changes a variable means it for the next client. Only its
+        # hash, because tracebacks with local variables would show the secrets.
+        key = (self, hash(frozenset(item for item in os.environ.items() if item[0].startswith("AWS_"))))
         with _lock:
             if key not in _clients:
                 _clients[key] = self._s3()

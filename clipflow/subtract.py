@@ -28,7 +28,7 @@ FETCH, REFRESH = "fetch", "refresh"
 
 
 def work_schema(listing: pa.Schema) -> pa.Schema:
-    """A listed image that needs work: the listing's columns, and
+    """The columns of images that need work: the listing's, and three more.
 
     action: `fetch`, or `refresh` when the bytes are known to be the same and only the row's words change;
     attempts: how often this state of the source failed before;
@@ -148,7 +148,7 @@ def _decide(
                 k.image_id IS NOT NULL AS is_known,
                 {_same_bytes()} AS same_bytes,
                 {_same_state()} AS same_state,
-                {same_words or 'true'} AS same_words
+                {same_words or "true"} AS same_words
             FROM listed l LEFT JOIN known k USING (image_id) LEFT JOIN tombstones t ON t.hash = l.image_id
         )
         SELECT *, CASE
@@ -157,12 +157,13 @@ def _decide(
             WHEN status = 'failed' AND same_state
                 AND (reasons[1] IN ({final}) OR tried >= {spec.limits.max_attempts}) THEN 'unchanged'
             WHEN status = 'failed' THEN '{FETCH}'
-            WHEN same_state AND same_words AND NOT coalesce(list_contains(reasons, 'source_deleted'), false) THEN 'unchanged'
+            WHEN same_state AND same_words AND NOT coalesce(list_contains(reasons, 'source_deleted'), false)
+                THEN 'unchanged'
             WHEN same_state OR same_bytes THEN '{REFRESH}'
             ELSE '{FETCH}' END AS action
         FROM joined WHERE action <> 'unchanged'
     """)
-    (result.forgotten, result.to_fetch, size), = db.execute(f"""
+    ((result.forgotten, result.to_fetch, size),) = db.execute(f"""
         SELECT count(*) FILTER (action = 'forgotten'), count(*) FILTER (action <> 'forgotten'),
             coalesce(sum(source_size) FILTER (action = '{FETCH}'), 0) FROM todo
     """).fetchall()

@@ -107,8 +107,9 @@ def shown(uri: str) -> str:
     if not separator:
         return uri
     authority, slash, path = rest.partition("/")
-    if "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
+    if _carries_login(rest):
+        # Where a secret ends cannot be told when it may itself hold a slash or an encoded one.
+        return f"{head}://***"
     if head.lower() in _DEFAULT_PORT:
         path = path.partition("?")[0].partition("#")[0]
     return f"{head}://{authority}{slash}{path}"
@@ -135,12 +136,18 @@ def _absolute(text: str, rest: str) -> str:
 
 
 def _refuse_login(text: str, rest: str) -> None:
-    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
-    if "@" in unquote(authority):
+    if _carries_login(rest):
         raise SourceError(
             f"{shown(text)!r} carries a user or a password.",
             "Take it out of the address; credentials come from the environment.",
         )
+
+
+def _carries_login(rest: str) -> bool:
+    """Whether what follows `://` names a user, or holds a colon that no port or ARN explains."""
+    authority = unquote(re.split(r"[/?#]", rest, maxsplit=1)[0])
+    colon = ":" in authority and not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?|arn:.*", authority)
+    return "@" in authority or colon
 
 
 def _http(text: str, kind: str) -> str:
@@ -196,7 +203,7 @@ def join(folder: str, name: str) -> str:
     if _SCHEME.match(name) or name.startswith("/"):
         return canonical(name)
     if scheme(folder) == "file":
-        path = os.fsdecode(local_path(folder.rstrip("/") or "file:///"))
+        path = os.fsdecode(local_path(folder)) or "/"
         return canonical(os.path.join(path, name))
     bucket, key = split_s3(folder)
     whole = posixpath.join(key.strip("/"), name)

@@ -1,15 +1,20 @@
-"""The stages in this process: the next batch is fetched and decoded while this one is embedded."""
+"""The stages in this process: one lane a core, each fetching, decoding and embedding batches of its own.
+
+A lane computes on one thread. Many lanes of one thread beat one lane of many: the threads of a single
+computation wait for each other, and worse so when decoding takes their cores.
+"""
 
 import os
+import queue
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 import pyarrow as pa
 
+from clipflow.assignment import Assignment
 from clipflow.engine import Reached, rows_per_fragment
 from clipflow.stages import Embed, Prepare, Stage
-from clipflow.assignment import Assignment
 from clipflow.subtract import Subtraction
 from clipflow.table.stage import Receipt
 
@@ -18,13 +23,12 @@ _BATCH_ROWS = 64
 
 def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> Iterator[Receipt]:
     """See `engine.run_stages`."""
-    assignment = replace(assignment, threads=len(os.sched_getaffinity(0)))
-    prepare, embed, stage = Prepare(assignment), Embed(assignment), Stage(assignment)
+    stage = Stage(assignment)
     size = rows_per_fragment(assignment)
     judged: list[pa.Table] = []
     done = 0
-    for rows in _ahead(left.work(min(_BATCH_ROWS, size)), prepare):
-        judged.append(embed(rows))
+    for rows in _embedded(left, assignment, min(_BATCH_ROWS, size)):
+        judged.append(rows)
         done += len(rows)
         reached(done)
         if sum(map(len, judged)) >= size:
@@ -34,16 +38,33 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
         yield from _stage(stage, judged)
 
 
-def _ahead(work: Iterator[pa.Table], prepare: Prepare) -> Iterator[pa.Table]:
-    with ThreadPoolExecutor(1, "prepare") as pool:
-        pending: Future[pa.Table] | None = None
-        for batch in work:
-            following = pool.submit(prepare, batch)
-            if pending is not None:
-                yield pending.result()
-            pending = following
-        if pending is not None:
-            yield pending.result()
+def _embedded(left: Subtraction, assignment: Assignment, batch_rows: int) -> Iterator[pa.Table]:
+    """Judged batches, in the order of the work."""
+    lanes = max(1, min(len(os.sched_getaffinity(0)), -(-left.to_fetch // batch_rows)))
+    embed = Embed(assignment)
+    idle: queue.SimpleQueue[Prepare] = queue.SimpleQueue()
+    for _ in range(lanes):
+        idle.put(Prepare(assignment))
+
+    def work(batch: pa.Table) -> pa.Table:
+        prepare = idle.get()
+        try:
+            return embed(prepare(batch))
+        finally:
+            idle.put(prepare)
+
+    pending: deque[Future[pa.Table]] = deque()
+    with ThreadPoolExecutor(lanes, "lane") as pool:
+        try:
+            for batch in left.work(batch_rows):
+                pending.append(pool.submit(work, batch))
+                if len(pending) > lanes:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            for future in pending:
+                future.cancel()
 
 
 def _stage(stage: Stage, judged: list[pa.Table]) -> Iterator[Receipt]:

@@ -9,7 +9,7 @@ one that waits for a whole CPU which the encoders hold would wait for ever.
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -48,7 +48,7 @@ def lay_out(assignment: Assignment, cpus: float, gpus: float, images: int, *, ou
     """Choose by what the cluster has and the job asks.
 
     Args:
-        ours: The cluster was started by us and will not grow: a job that asks for GPUs runs without when there are none.
+        ours: We started the cluster and it will not grow: a job that asks for GPUs runs without when there are none.
 
     Raises:
         ClusterError: The cluster is too small for what the job asks.
@@ -81,6 +81,7 @@ class Fused:
         self._prepare, self._embed, self._counter = Prepare(assignment), Embed(assignment, "cpu"), counter
 
     def __call__(self, work: pa.Table) -> pa.Table:
+        """Work in, judged rows out."""
         rows = self._embed(self._prepare(work))
         self._counter.add.remote(len(rows))
         return rows
@@ -95,6 +96,7 @@ class Preparing:
         self._prepare = Prepare(assignment)
 
     def __call__(self, work: pa.Table) -> pa.Table:
+        """Work in, rows with uint8 pixels out."""
         return self._prepare(work)
 
 
@@ -107,13 +109,14 @@ class Embedding:
         self._embed, self._counter = Embed(assignment), counter
 
     def __call__(self, rows: pa.Table) -> pa.Table:
+        """Rows with pixels in, judged rows out."""
         rows = self._embed(rows)
         self._counter.add.remote(len(rows))
         return rows
 
 
 def staging(rows: pa.Table, assignment: Assignment) -> pa.Table:
-    """stage."""
+    """Stage."""
     from clipflow.stages import Stage
 
     return Stage(assignment)(rows)
@@ -144,12 +147,13 @@ def run_on_ray(engine: str, left: Subtraction, assignment: Assignment, reached: 
         cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
         layout = lay_out(assignment, cpus, gpus, left.to_fetch, ours=engine == "local")
         log.info("engine: %s", _shown(layout))
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         counter = ray.remote(num_cpus=0)(Counter).remote()
         try:
-            results = _dataset(left, replace(assignment, threads=1), layout, counter)
+            results = _dataset(left, assignment, layout, counter)
             for row in _watched(results.iter_rows(), counter, reached):
                 yield Receipt.from_row(row)
         except Exception as error:

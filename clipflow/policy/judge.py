@@ -42,7 +42,7 @@ def judge(
     reasons: list[list[str]] = [[] if code is None else [code] for code in failures]
     for rule in sorted(policy.rules, key=lambda rule: rule.name):
         rejects, reviews = (fires(rule, scores[rule.name], kind) for kind in ("reject", "review"))
-        for row in np.flatnonzero(rejects | reviews):
+        for row in np.flatnonzero(rejects | reviews).tolist():
             if failures[row] is None:
                 reasons[row].append(rule.name)
                 if rejects[row]:
@@ -53,7 +53,7 @@ def judge(
 
 
 def fires(rule: Rule, scores: Floats, kind: str) -> np.ndarray:
-    """bool [N]: strictly beyond a bound of the kind `reject` or `review`, both sides float32."""
+    """Bool [N]: strictly beyond a bound of the kind `reject` or `review`, both sides float32."""
     below, above = rule.bounds.get(f"{kind}_below"), rule.bounds.get(f"{kind}_above")
     fired = np.zeros(len(scores), bool)
     if below is not None:

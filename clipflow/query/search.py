@@ -54,7 +54,7 @@ def search(
     try:
         # Without an index, or with `use_index`, Lance's answer is exact; the prefilter keeps k full.
         found = dataset.to_table(
-            columns=SHOWN,
+            columns=[*SHOWN, "_distance"],
             filter=" AND ".join(conditions) or None,
             prefilter=True,
             nearest={

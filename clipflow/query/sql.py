@@ -65,8 +65,8 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
                 duckdb.StatementType.EXPLAIN,
             ):
                 raise QueryError("Only one SELECT statement is answered.", "Write `select … from images`.")
-            found = db.execute(statements[0])
-            names = [column[0] for column in found.description or []]
-            return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+            rows: list[dict[str, Any]] = db.sql(statements[0]).to_arrow_table().to_pylist()
+            return rows
         except duckdb.Error as error:
-            raise QueryError(f"DuckDB refuses the statement: {str(error).strip()}", "") from error
+            sentence = " ".join(str(error).split())
+            raise QueryError(f"DuckDB refuses the statement: {sentence}.", "Correct it.") from error

@@ -56,9 +56,7 @@ class Landed:
     reasons: Counter[str] = field(default_factory=Counter)
 
 
-def commit_receipts(
-    address: TableAddress, receipts: Sequence[Receipt], operation: Operation, policy_id: str
-) -> Landed:
+def commit_receipts(address: TableAddress, receipts: Sequence[Receipt], operation: Operation, policy_id: str) -> Landed:
     """Make staged rows visible in one version.
 
     Raises:

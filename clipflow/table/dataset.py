@@ -14,7 +14,9 @@ from clipflow.table.address import TableAddress
 _CREATE_ATTEMPTS = 20
 
 
-def open_dataset(address: TableAddress, uri: str | None = None, version: int | None = None) -> lance.LanceDataset | None:
+def open_dataset(
+    address: TableAddress, uri: str | None = None, version: int | None = None
+) -> lance.LanceDataset | None:
     """The dataset at its latest (or a given) version, or None when there is none.
 
     Args:

@@ -103,9 +103,7 @@ class Operation:
             create_dataset(self._address, self._address.runs, RUNS)
             self._row |= {**more, "heartbeat_at": datetime.now(UTC)}
             row = {name: _plain(self._row.get(name)) for name in RUNS.names}
-            fragments = write_fragments(
-                pa.Table.from_pylist([row], RUNS), self._address, self._address.runs, RUNS
-            )
+            fragments = write_fragments(pa.Table.from_pylist([row], RUNS), self._address, self._address.runs, RUNS)
 
             def replace(runs: lance.LanceDataset) -> Change:
                 return Change(fragments, _find(runs, self.run_id).column("_rowaddr").to_pylist())

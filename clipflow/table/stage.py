@@ -12,7 +12,6 @@ import lance
 import pyarrow as pa
 from lance.fragment import FragmentMetadata
 
-
 from clipflow.schema import TIME
 from clipflow.table.address import TableAddress
 from clipflow.table.guard import write_fragments
@@ -86,8 +85,9 @@ def triples_of(dataset: lance.LanceDataset) -> list[Triple]:
     return [triple for field in dataset.lance_schema.fields() for triple in walk(field, "")]
 
 
-def stage_rows(rows: pa.Table, keys: pa.Table, seconds: Mapping[str, float], address: TableAddress,
-               dataset: lance.LanceDataset) -> Receipt:
+def stage_rows(
+    rows: pa.Table, keys: pa.Table, seconds: Mapping[str, float], address: TableAddress, dataset: lance.LanceDataset
+) -> Receipt:
     """Write rows for the table as `dataset` sees it; columns the rows lack become null."""
     schema = dataset.schema.remove_metadata()
     fragments = write_fragments(fit(rows, schema), address, address.images, schema)
@@ -97,9 +97,7 @@ def stage_rows(rows: pa.Table, keys: pa.Table, seconds: Mapping[str, float], add
 def fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The rows with just the columns of the schema, in its order; missing ones are null."""
     columns = [
-        rows.column(field.name).cast(field.type)
-        if field.name in rows.column_names
-        else pa.nulls(len(rows), field.type)
+        rows.column(field.name).cast(field.type) if field.name in rows.column_names else pa.nulls(len(rows), field.type)
         for field in schema
     ]
     return pa.table(columns, schema=schema)

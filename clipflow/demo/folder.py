@@ -53,13 +53,13 @@ class DemoFolder:
         marker = self.path / _MARKER
         if not marker.exists():
             if any(self.path.iterdir()):
-                raise UsageError(f"{self.path} is not empty, and no demo made it.", "Name another folder with --keep.")
+                raise UsageError(f"{self.path} is not empty, and no demo made it.", "Name another folder.")
             marker.write_text("Made by the demo of clipflow, which empties this folder when it runs again.\n")
         for upload in self.uploads.glob("upload-*"):
             if _UPLOAD.fullmatch(upload.name):
                 upload.unlink()
         if self.uploads.exists() and any(self.uploads.iterdir()):
-            raise UsageError(f"{self.uploads} holds files that no demo made.", "Move them, or use --keep.")
+            raise UsageError(f"{self.uploads} holds files that no demo made.", "Move them, or name another folder.")
         for table in self.table.parent.glob(f"{self.table.stem}*.lance"):
             shutil.rmtree(table)
 
