@@ -11,13 +11,14 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipflow.demo.folder import DemoFolder
 from clipflow.errors import ClipflowError, JobError
-from clipflow_airflow.demo_folder import DemoFolder
 from clipflow_airflow.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ QUERY = "a red circle"
 VERDICTS = "select status, array_to_string(reasons, ', ') as reasons, count(*) as images from images group by all"
 WAYS = ("unchanged", "reused", "embedded", "failed", "forgotten")
 COLUMNS = ("listed", *WAYS[:4], "accepted", "review", "rejected", "version")
+
+_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 NEXT = """
 For your own bucket and model, write a job file:
@@ -90,7 +93,7 @@ def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> 
     """Every day once, the last one twice, on one Ray."""
     from clipflow.engine.cluster import cluster
 
-    os.environ |= {
+    os.environ |= _QUIET | {
         "CLIPFLOW_JOB_FILE": str(folder.job),
         "CLIPFLOW_CONN_ID": "local",
         "CLIPFLOW_RAY": "local",
@@ -100,7 +103,9 @@ def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> 
     for task in sandbox.dag(DAG).tasks:
         vars(task)["progress"] = True
     _say(f"Airflow runs the DAG {DAG} for each day, on a Ray inside this process")
-    with cluster("local"):
+    with ExitStack() as stack:
+        with _hushed():
+            stack.enter_context(cluster("local"))
         reports = {day: _embed(sandbox, day) for day in catalogue.days}
         _table(reports)
         _check(_sum(reports, "embedded", "reused", "failed") == catalogue.files, "not every upload became a row")
@@ -114,6 +119,19 @@ def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> 
     print(
         f"  Nothing was left to do: {again['listed']} images unchanged, the table still at version {again['version']}."
     )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Ray's C++ announces on stderr that it was told to be quiet."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _show_search(folder: DemoFolder, catalogue: "Catalogue") -> None:
@@ -142,6 +160,7 @@ def _show_verdicts(folder: DemoFolder, catalogue: "Catalogue") -> None:
 
 def _embed(sandbox: Sandbox, day: date) -> dict[str, Any]:
     """One run of the DAG over one day's data interval; its report."""
+    print(f"  {day}", flush=True)
     end = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
     outcome = sandbox.run(DAG, end)
     _check(outcome.tasks == {"embed_images": "success"}, f"the run of {day} ended as {outcome.tasks}")
