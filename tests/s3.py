@@ -1,5 +1,7 @@
 """A real S3 server for tests: SeaweedFS on loopback, with an admin and a read-only identity."""
 
+import contextlib
+import functools
 import json
 import os
 import random
@@ -79,22 +81,31 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    def use(self, patch: pytest.MonkeyPatch, identity: tuple[str, str] = ADMIN, **other: str) -> None:
+        """Make this server the storage of the process, and forget every other AWS_* variable."""
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in {**self.env(identity), **other}.items():
+            patch.setenv(name, value)
+
     def make_bucket(self, name: str) -> None:
         """Create a bucket; an existing one stays."""
-        client = self._client()
+        client = self.client
         if name not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
             client.create_bucket(Bucket=name)
 
     def put(self, key: str, data: bytes, bucket: str = "open") -> str:
         """Store an object under a key, verbatim, and return its address."""
-        self._client().put_object(Bucket=bucket, Key=key, Body=data)
+        self.client.put_object(Bucket=bucket, Key=key, Body=data)
         return f"s3://{bucket}/{key}"
 
     def delete(self, key: str, bucket: str = "open") -> None:
         """Remove an object."""
-        self._client().delete_object(Bucket=bucket, Key=key)
+        self.client.delete_object(Bucket=bucket, Key=key)
 
-    def _client(self) -> Any:
+    @functools.cached_property
+    def client(self) -> Any:
+        """A botocore client of the admin."""
         from botocore.config import Config
         from botocore.session import Session
 
@@ -148,16 +159,10 @@ class S3Server:
 
     def _end(self) -> None:
         if self._server is not None:
-            for ask in (signal.SIGTERM, signal.SIGKILL):
-                try:
-                    os.killpg(self._server.pid, ask)
-                    self._server.wait(timeout=10)
-                    break
-                except subprocess.TimeoutExpired:
-                    continue
-                except ProcessLookupError:
-                    self._server.wait(timeout=10)
-                    break
+            # Nothing here outlives the test, so there is nothing to save by asking politely.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._server.pid, signal.SIGKILL)
+            self._server.wait(timeout=10)
             self._server = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

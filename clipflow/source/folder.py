@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Iterator
 
+from clipflow.errors import SourceError
 from clipflow.source.listing import Listed
 from clipflow.storage import storage_error
 from clipflow.uri import encode_name, local_path
@@ -16,6 +17,16 @@ Identity = tuple[int, int]
 def exists(path: str) -> bool:
     """Whether a canonical path (percent-encoded where it is not UTF-8) leads to anything."""
     return os.path.exists(local_path(path))
+
+
+def require(path: str) -> None:
+    """Insist on a canonical path.
+
+    Raises:
+        SourceError: It leads to nothing.
+    """
+    if not exists(path):
+        raise SourceError(f"The folder or file {path!r} does not exist.", "Check the spelling of source.uri.")
 
 
 def state(path: str | bytes) -> tuple[str, int, int]:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from clipflow.errors import JobFileError, NotYet, SourceError
 from clipflow.interval import moment
+from clipflow.source.folder import require
 from clipflow.source.listing import BATCH_ROWS, Listed, microseconds
 from clipflow.source.rows import Row, exists, read_rows
 from clipflow.source.states import States
@@ -25,6 +26,8 @@ def list_manifest(source: SourceSpec, window: Window) -> Iterator[Listed]:
     storage = Storage.of(source.storage)
     states = States(storage)
     names = Columns(source)
+    if window.root and scheme(window.root) == "file":
+        require(canonical(window.root).removeprefix("file://"))
     for uri in window.uris:
         address = canonical(uri)
         if window.root is not None and not exists(storage, address):

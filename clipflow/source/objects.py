@@ -7,7 +7,7 @@ from typing import Any
 from fsspec.utils import glob_translate
 
 from clipflow.errors import SourceError
-from clipflow.source.folder import exists, walk
+from clipflow.source.folder import exists, require, walk
 from clipflow.source.listing import Listed, microseconds
 from clipflow.source.window import Window
 from clipflow.spec import SourceSpec
@@ -46,7 +46,7 @@ def split_glob(path: str) -> tuple[str, re.Pattern[str] | None]:
 
 def _on_disk(storage: Storage, window: Window) -> Iterator[Listed]:
     if window.root:
-        _required(_path(split_glob(window.root)[0].rpartition("/")[0] + "/"))
+        require(_path(split_glob(window.root)[0].rpartition("/")[0] + "/"))
     for uri in window.uris:
         path = _path(uri)
         plain, pattern = (path, None) if exists(path) else split_glob(path)
@@ -55,18 +55,13 @@ def _on_disk(storage: Storage, window: Window) -> Iterator[Listed]:
             folder = uri.endswith("/") and pattern is None
             yield from walk(root, pattern, folder_only=folder)
         elif window.root is None:
-            _required(root)
+            require(root)
 
 
 def _path(uri: str) -> str:
     """The absolute path, its slash at the end kept: `canonical` drops it, and a glob is told apart by it."""
     path = canonical(uri).removeprefix("file://")
     return path + "/" if uri.endswith("/") and _MAGIC.search(path) else path
-
-
-def _required(path: str) -> None:
-    if not exists(path):
-        raise SourceError(f"The folder or file {path!r} does not exist.", "Check the spelling of source.uri.")
 
 
 def _in_bucket(storage: Storage, window: Window) -> Iterator[Listed]:

@@ -4,7 +4,6 @@ import io
 import itertools
 import json
 import stat
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from os import stat as stat_file
 from typing import Any, NamedTuple
@@ -76,17 +75,21 @@ def read_rows(storage: Storage, uri: str, check: Check) -> Iterator[Row]:
         yield from reader(lambda: _open(storage, uri, compression), uri, check)
     except ClipflowError:
         raise
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError, EOFError, zlib.error) as error:
-        text = " ".join(str(error).split())[:300]
-        raise SourceError(
-            f"{shown(uri)} cannot be parsed: {text}", "Write it as UTF-8 in the format of its name."
-        ) from (error)
-    except OSError as error:
-        raise storage_error(error, uri, "read") from error
     except Exception as error:
+        if _unreadable(error):
+            text = " ".join(str(error).split())[:300]
+            mend = "Write it as UTF-8 in the format that its name says."
+            raise SourceError(f"{shown(uri)} cannot be parsed: {text}", mend) from error
         if failure_kind(error) is None:
             raise
         raise storage_error(error, uri, "read") from error
+
+
+def _unreadable(error: Exception) -> bool:
+    """Whether the bytes are wrong, not the way to them: Arrow raises a bare OSError for broken compression."""
+    parsing = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeDecodeError)
+    bare = type(error) is OSError and error.errno is None and error.__cause__ is None
+    return isinstance(error, parsing) or bare
 
 
 def _open(storage: Storage, uri: str, compression: str | None) -> Any:
