@@ -1,0 +1,46 @@
+# One command per need. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench constraints clean
+
+help: ## what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## the environment, in .venv; nothing to do when nothing changed
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "clipflow needs Python 3.11 or newer: make setup PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing clipflow and all it needs into $(VENV): a few minutes the first time."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BIN)/python -c 'import clipflow, torch, airflow' 2>&1
+	@touch $@
+
+demo: setup ## the main job on a drawn catalogue, by Airflow and Ray
+	@$(BIN)/python -m clipflow_airflow.demo
+
+test: setup ## all tests
+	@$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup ## put the code into its one layout
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup ## speed against a hand-written loop, side by side
+	@$(BIN)/python -m benchmarks.embed
+
+constraints: ## pin the whole tree again; needs uv
+	@echo "torch==2.13.0" > $(VENV)/torch.txt
+	@uv pip compile --quiet --universal --python-version 3.11 -c $(VENV)/torch.txt --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
+
+clean: ## what the other targets made
+	@rm -rf $(VENV) demo-data .pytest_cache .mypy_cache .ruff_cache
