@@ -82,11 +82,15 @@ def _resample(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, 
     if filter is None or resized == rgb.shape[:2]:
         return rgb[rows[0] : rows[1], columns[0] : columns[1]]
     kept = (rows[1] - rows[0]) * (columns[1] - columns[0])
+    if resized[0] * resized[1] > _WASTE * kept or max(rgb.shape) > _LONGEST:
+        return _window_only(rgb, resized, rows, columns, filter)
     shrunk = min(rgb.shape[0] / resized[0], rgb.shape[1] / resized[1])
-    sparing = resized[0] * resized[1] <= _WASTE * kept and max(rgb.shape) <= _LONGEST
-    if filter in _FAST and shrunk >= _SHRUNK and sparing:
-        return _by_torch(rgb, resized, filter)[rows[0] : rows[1], columns[0] : columns[1]]
-    return _by_pillow(rgb, resized, rows, columns, filter)
+    if filter in _FAST and shrunk >= _SHRUNK:
+        whole = _by_torch(rgb, resized, filter)
+    else:
+        method = Image.Resampling[filter.upper()]
+        whole = np.asarray(Image.fromarray(rgb).resize((resized[1], resized[0]), method))
+    return whole[rows[0] : rows[1], columns[0] : columns[1]]
 
 
 def _rows_first(source: tuple[int, int], resized: tuple[int, int]) -> bool:
@@ -108,7 +112,7 @@ def _by_torch(rgb: Pixels, resized: tuple[int, int], filter: str) -> Pixels:
     return planes.squeeze(0).permute(1, 2, 0).numpy()
 
 
-def _by_pillow(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filter: str) -> Pixels:
+def _window_only(rgb: Pixels, resized: tuple[int, int], rows: Span, columns: Span, filter: str) -> Pixels:
     """The window `rows` x `columns` of the picture resized to `resized`, without making the rest of it."""
     made = [
         np.concatenate(

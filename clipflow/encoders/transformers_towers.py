@@ -93,6 +93,8 @@ def _load_model(info: EncoderInfo) -> Any:
             use_safetensors=True,
             attn_implementation="sdpa",
             dtype=torch.float32,
+            # Reported below, by name, instead of a sentence that names nothing.
+            ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
