@@ -1,6 +1,7 @@
 """A throw-away Airflow in this process, and a Ray head with its Jobs REST, both on loopback."""
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -115,21 +116,16 @@ def _free_port() -> int:
 
 
 def _end(head: subprocess.Popen[bytes]) -> None:
-    """End the head and what it started; some of its children lead sessions of their own."""
+    """End the head and what it started; a job's driver leads a process group of its own."""
     try:
         family = psutil.Process(head.pid).children(recursive=True)
     except psutil.NoSuchProcess:
         family = []
-    head.send_signal(signal.SIGTERM)
-    try:
-        head.wait(10)
-    except subprocess.TimeoutExpired:
-        head.kill()
-        head.wait(10)
+    os.killpg(head.pid, signal.SIGTERM)
     _, alive = psutil.wait_procs(family, timeout=3)
     for process in alive:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=5)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(head.pid, signal.SIGKILL)
+    head.wait(10)

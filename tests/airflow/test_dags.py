@@ -29,11 +29,14 @@ def test_serialises(dag: DAG) -> None:
 
 
 def test_explains_itself(dag: DAG) -> None:
-    assert dag.doc_md and dag.description and dag.tags
+    assert dag.doc_md
+    assert dag.description
+    assert dag.tags
     assert all(task.owner != "airflow" and task.outlets for task in dag.tasks)
     for name in dag.params:
         field = dag.params.get_param(name)
-        assert field.description and field.schema.get("title"), name
+        assert field.description, name
+        assert field.schema.get("title"), name
         assert "type" in field.schema or "enum" in field.schema, name
 
 

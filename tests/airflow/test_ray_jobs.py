@@ -73,7 +73,8 @@ def test_the_connection_is_tested(ray_head: "RayHead", monkeypatch: pytest.Monke
     for token, code in ((None, "401"), ("wrong", "403")):
         fine, sentence = answer(ray_head.url, token)
         assert not fine
-        assert code in sentence and "password" in sentence
+        assert code in sentence
+        assert "password" in sentence
 
 
 def test_a_crash_after_submit_leaves_one_job(
@@ -100,12 +101,14 @@ def test_a_crash_after_submit_leaves_one_job(
 def test_a_job_that_failed_before_gets_a_successor(
     ray_head: "RayHead", conn_id: str, sandbox: Sandbox, uploads: Catalogue, job: Path
 ) -> None:
-    until = midnight_after(uploads.days[1])
+    # A day without uploads: here the way of the job matters, not the way of the data.
+    until = midnight_after(uploads.days[0]) - timedelta(days=3)
     stem = stem_of(until)
     submit(conn_id, {"submission_id": stem, "entrypoint": "python -c 'raise MemoryError'"})
 
     outcome = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
     assert outcome.tasks == {"embed_images": "success"}
+    assert outcome.results["embed_images"]["listed"] == 0
     states = {found["submission_id"]: found for found in ray_head.jobs()}
     assert states[stem]["status"] == "FAILED"
     assert states[f"{stem}-1"]["status"] == "SUCCEEDED"
