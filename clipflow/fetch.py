@@ -71,7 +71,7 @@ class Fetcher:
                 return read_file(local_path(uri), self.limits.max_bytes)
             except (ImageFailure, OSError, ValueError) as error:
                 failure = _failure(error)
-            if pause is None or not _passing(failure):
+            if pause is None or not _again(failure):
                 break
             time.sleep(pause)
         return failure
@@ -98,7 +98,7 @@ class Fetcher:
                     if not isinstance(error, ImageFailure) and failure_kind(error) is None:
                         raise  # a defect here, which no code of a failure may hide
                     failure = _failure(error)
-                if pause is None or not _passing(failure):
+                if pause is None or not _again(failure):
                     break
                 await asyncio.sleep(pause)
             return failure
@@ -161,6 +161,6 @@ def _failure(error: Exception) -> ImageFailure:
     return error if isinstance(error, ImageFailure) else ImageFailure(failure_kind(error) or "network")
 
 
-def _passing(failure: ImageFailure) -> bool:
-    """Whether a moment later may do better; a refusal or an absence is not a matter of moments."""
-    return failure.code in ("network", "timeout")
+def _again(failure: ImageFailure) -> bool:
+    """Whether a moment later may do better: not after a refusal, and a time-out has had its moments already."""
+    return failure.code == "network"

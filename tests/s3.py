@@ -144,7 +144,8 @@ class S3Server:
         self._wait()
 
     def _wait(self) -> None:
-        assert self._server is not None and self._folder is not None
+        assert self._server is not None
+        assert self._folder is not None
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if self._server.poll() is not None:

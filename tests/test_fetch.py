@@ -77,7 +77,7 @@ def test_order_is_kept_and_http_is_not_followed(tmp_path: Path) -> None:
 @pytest.fixture
 def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     s3.use(monkeypatch)
-    yield s3
+    return s3
 
 
 def test_objects_are_read_whatever_their_key(bucket: S3Server) -> None:
@@ -161,6 +161,7 @@ def _in_another_process(packed: bytes, uri: str) -> bytes:
     return unpacked.fetch(uri)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork-safe")  # another test may have imported Lance, which is not used here
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_fetcher_travels_to_other_processes(bucket: S3Server, start: str) -> None:
     uri = bucket.put("fetch/travel", b"far")

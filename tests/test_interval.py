@@ -20,7 +20,7 @@ def test_naive_and_date_only_are_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    "start, end", [("2026-11-01", "2026-11-01"), ("2026-11-02", "2026-11-01"), ("soon", "2026-11-01")]
+    ("start", "end"), [("2026-11-01", "2026-11-01"), ("2026-11-02", "2026-11-01"), ("soon", "2026-11-01")]
 )
 def test_no_interval_names_the_timetable(start: str, end: str) -> None:
     with pytest.raises(IntervalError) as caught:

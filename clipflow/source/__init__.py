@@ -27,7 +27,7 @@ def list_source(source: SourceSpec, interval: Interval | None = None) -> Iterato
 
     - an address that ends in a slash is a folder; without the slash it is the folder of that
       name, and also the object of exactly that name, so that one file can be listed;
-    - `*`, `?`, `[...]` and `**` narrow (`[[]` stands for a plain bracket), and an existing local path is taken literally;
+    - `*`, `?`, `[...]` and `**` narrow; `[[]` stands for a plain bracket, and a local path that exists is no glob;
     - links that leave the root, or lead back to a folder above them, are not followed;
     - hidden files are listed, sockets, pipes and devices are not.
 

@@ -135,8 +135,8 @@ def _csv(opened: Opened, uri: str, check: Check) -> Iterator[Row]:
 
 def _jsonl(opened: Opened, uri: str, check: Check) -> Iterator[Row]:
     # Line by line: a column may hold numbers here and words there, which a columnar reader refuses.
-    with opened() as file:
-        rows = _objects(io.TextIOWrapper(file, "utf-8-sig"), uri)
+    with opened() as file, io.TextIOWrapper(file, "utf-8-sig") as lines:
+        rows = _objects(lines, uri)
         # Keys may be left out where they are null, so one line does not know every column.
         first = list(itertools.islice(rows, _HEAD_ROWS))
         wanted = check(list(dict.fromkeys(name for row in first for name in row.values)), uri) if first else []

@@ -68,7 +68,8 @@ def test_a_folder_lists_all_its_files_with_their_state(tmp_path: Path) -> None:
     row = rows[f"file://{tmp_path}/{ODD[0]}"]
     assert row["source_etag"] == f"{found.st_mtime_ns:x}-{found.st_size:x}"
     assert row["source_size"] == 1
-    assert row["source_version"] is None and row["caption"] is None
+    assert row["source_version"] is None
+    assert row["caption"] is None
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     assert row["source_modified"] == epoch + timedelta(microseconds=found.st_mtime_ns // 1000)
     assert listed(SourceSpec(uri=f"file://{tmp_path}/")) == rows
@@ -173,7 +174,7 @@ def test_window_path(tmp_path: Path) -> None:
 @pytest.fixture
 def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     s3.use(monkeypatch)
-    yield s3
+    return s3
 
 
 def test_a_bucket_lists_every_key_verbatim(bucket: S3Server) -> None:
@@ -243,7 +244,8 @@ def test_refused_access_is_an_error_that_shows_no_secret(bucket: S3Server, monke
         bucket.use(monkeypatch, identity)
         with pytest.raises(SourceError) as caught:
             listed(SourceSpec(uri=uri))
-        assert uri in caught.value.message and "AWS_ACCESS_KEY_ID" in caught.value.mend
+        assert uri in caught.value.message
+        assert "AWS_ACCESS_KEY_ID" in caught.value.mend
         assert identity[1] not in repr(caught.value) + str(caught.value.__cause__)
 
 
@@ -251,5 +253,6 @@ def test_a_dead_endpoint_is_worth_a_retry(bucket: S3Server) -> None:
     started = time.monotonic()
     with pytest.raises(StorageUnavailable) as caught:
         listed(SourceSpec(uri="s3://open/", storage=StorageSpec(endpoint=f"http://127.0.0.1:{free_port()}")))
-    assert caught.value.retryable and "s3://open/" in caught.value.message
+    assert caught.value.retryable
+    assert "s3://open/" in caught.value.message
     assert time.monotonic() - started < 15

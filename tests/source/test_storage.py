@@ -1,6 +1,5 @@
 """The AWS_* variables, mapped once, and foreign errors put into our words."""
 
-import asyncio
 import errno
 import pickle
 import time
@@ -21,13 +20,15 @@ from tests.s3 import ADMIN, READER, S3Server, free_port
 @pytest.fixture
 def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     s3.use(monkeypatch)
-    yield s3
+    return s3
 
 
 def raised(call: Callable[[], Any]) -> BaseException:
-    with pytest.raises(Exception) as caught:
+    try:
         call()
-    return caught.value
+    except Exception as error:
+        return error
+    raise AssertionError("nothing was raised")
 
 
 def test_lance_options_follow_the_environment(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +77,8 @@ def test_no_secret_shows(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> N
     assert ADMIN[1].encode() not in pickle.dumps(storage)
     assert pickle.loads(pickle.dumps(storage)) == storage
     error = raised(lambda: Storage(endpoint="http://user:hunter2@h").filesystem("s3://open/"))
-    assert isinstance(error, SourceError) and "hunter2" not in str(error)
+    assert isinstance(error, SourceError)
+    assert "hunter2" not in str(error)
     for uri in ("s3://key:hunter2@b/k", "https://h/k?X-Amz-Signature=hunter2"):
         assert "hunter2" not in str(storage_error(TimeoutError(), uri, "list"))
 
@@ -155,7 +157,6 @@ def test_a_server_that_accepts_and_stays_silent_times_out() -> None:
         (OSError(errno.ETIMEDOUT, "x"), "timeout"),
         (ConnectionResetError(errno.ECONNRESET, "x"), "network"),
         (TimeoutError(), "timeout"),
-        (asyncio.TimeoutError(), "timeout"),
         (ValueError("nothing to do with it"), None),
         (KeyError("x"), None),
     ],
@@ -174,6 +175,8 @@ def test_storage_error_names_the_address_and_the_mend() -> None:
     ):
         for uri in ("s3://b/k", "file:///k"):
             made = storage_error(error, uri, "list")
-            assert type(made) is kind and made.retryable is retryable
-            assert uri in made.message and made.mend
+            assert type(made) is kind
+            assert made.retryable is retryable
+            assert uri in made.message
+            assert made.mend
     assert storage_error(made, "s3://b", "list") is made
