@@ -1,1 +1,1 @@
-"""What lets clipflow be tried with no network: drawn pictures, a small catalogue of them, and the encoder trained on them."""
+"""What lets clipflow be tried with no network: drawn pictures, a catalogue of them, and the encoder trained on them."""

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.logging import disable_progress_bar
@@ -31,8 +31,16 @@ from clipflow.demo.drawings import COLOURS, SHAPES, TEMPLATES, describe, draw
 
 PAIRS = list(itertools.product(COLOURS, SHAPES))
 # Beside the evaluation's templates the text side hears how people type a search, one word at a time included.
-PHRASINGS = (*TEMPLATES, "{colour} {shape}", "{shape}, {colour}", "a {colour} coloured {shape}", "{colour} {shape}s",
-             "an image of a {colour} {shape}", "a {shape} in {colour}", "a photo depicts a {colour} {shape}")  # fmt: skip
+PHRASINGS = (
+    *TEMPLATES,
+    "{colour} {shape}",
+    "{shape}, {colour}",
+    "a {colour} coloured {shape}",
+    "{colour} {shape}s",
+    "an image of a {colour} {shape}",
+    "a {shape} in {colour}",
+    "a photo depicts a {colour} {shape}",
+)
 COLOUR_ONLY = (
     "{colour}",
     "something {colour}",
@@ -78,21 +86,23 @@ def augment(rng: np.random.Generator, pictures: NDArray[np.uint8]) -> Tensor:
 
 
 def embed_texts(model: Any, tokenizer: Any, texts: list[str]) -> Tensor:
+    """Unit vectors of texts, with their gradient."""
     batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
-    return F.normalize(model.get_text_features(**batch).pooler_output.float(), dim=-1)
+    return normalize(model.get_text_features(**batch).pooler_output.float(), dim=-1)
 
 
 def embed_images(model: Any, pixels: Tensor) -> Tensor:
+    """Unit vectors of prepared pictures, without a gradient."""
     with torch.inference_mode():
         vectors = [model.get_image_features(pixel_values=part).pooler_output for part in torch.split(pixels, 128)]
-    return F.normalize(torch.cat(vectors), dim=-1)
+    return normalize(torch.cat(vectors), dim=-1)
 
 
 def zero_shot(model: Any, tokenizer: Any, vectors: Tensor, templates: tuple[str, ...]) -> NDArray[np.int64]:
     """The index into PAIRS that the texts give each picture's vector, by the mean of the templates' unit vectors."""
     with torch.inference_mode():
         texts = [embed_texts(model, tokenizer, [describe(template, *pair) for template in templates]) for pair in PAIRS]
-        classes = F.normalize(torch.stack(texts).mean(1), dim=-1)
+        classes = normalize(torch.stack(texts).mean(1), dim=-1)
     picked: NDArray[np.int64] = (vectors @ classes.T).argmax(1).numpy()
     return picked
 
@@ -106,6 +116,7 @@ def held_out(prepare: Any, seed: int, count: int) -> tuple[Tensor, NDArray[np.in
 
 
 def save(model: Any, tokenizer: Any, prepare: Any, out: Path) -> None:
+    """Everything that `from_pretrained` needs, the weights as float16."""
     half: Any = CLIPModel(model.config)
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(out)
@@ -116,7 +127,7 @@ def save(model: Any, tokenizer: Any, prepare: Any, out: Path) -> None:
 def train(out: Path, seed: int, minutes: float) -> None:
     """Train for `minutes` of wall-clock time and leave the best model seen in `out`."""
     torch.set_num_threads(1)
-    disable_progress_bar()  # type: ignore[no-untyped-call]
+    disable_progress_bar()
     torch.manual_seed(seed)
     rng = np.random.default_rng([seed, 2])
     every_text = [describe(t, *p) for t in (*PHRASINGS, *COLOUR_ONLY, *SHAPE_ONLY) for p in PAIRS]
@@ -126,8 +137,10 @@ def train(out: Path, seed: int, minutes: float) -> None:
     colour_of = torch.tensor([list(COLOURS).index(colour) for colour, _ in PAIRS])
     shape_of = torch.tensor([SHAPES.index(shape) for _, shape in PAIRS])
     weights = [*model.parameters(), *heads.parameters()]
-    groups = [{"params": [w for w in weights if w.ndim > 1], "weight_decay": 0.05},
-              {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0}]  # fmt: skip
+    groups = [
+        {"params": [w for w in weights if w.ndim > 1], "weight_decay": 0.05},
+        {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98))
     mean = torch.tensor(prepare.image_mean).view(1, 3, 1, 1)
     deviation = torch.tensor(prepare.image_std).view(1, 3, 1, 1)
@@ -159,16 +172,16 @@ def train(out: Path, seed: int, minutes: float) -> None:
                 seen = model.get_image_features(pixel_values=(pixels / 255 - mean) / deviation)
                 read = embed_texts(model, tokenizer, texts)
             scale = model.logit_scale.exp()
-            logits = scale * F.normalize(seen.pooler_output.float(), dim=-1) @ read.T
+            logits = scale * normalize(seen.pooler_output.float(), dim=-1) @ read.T
             pairs, colours, shapes = logits.split([len(PAIRS), len(COLOURS), len(SHAPES)], dim=1)
             own = torch.arange(len(PAIRS))
-            contrast = (F.cross_entropy(pairs, own) + F.cross_entropy(pairs.T, own)) / 2
-            words = F.cross_entropy(colours, colour_of) + F.cross_entropy(shapes, shape_of)
+            contrast = (cross_entropy(pairs, own) + cross_entropy(pairs.T, own)) / 2
+            words = cross_entropy(colours, colour_of) + cross_entropy(shapes, shape_of)
             # Colour and shape by themselves are easier to find than their 64 products, so they lead the way there.
             hints = torch.zeros(())
             for head, view in zip(heads, (seen.pooler_output, seen.last_hidden_state[:, 1:].mean(1)), strict=True):
                 by_colour, by_shape = head(view.float()).split([len(COLOURS), len(SHAPES)], dim=1)
-                hints = hints + (F.cross_entropy(by_colour, colour_of) + F.cross_entropy(by_shape, shape_of)) / 2
+                hints = hints + (cross_entropy(by_colour, colour_of) + cross_entropy(by_shape, shape_of)) / 2
             loss = contrast + 0.25 * words + 0.5 * hints
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -181,8 +194,11 @@ def train(out: Path, seed: int, minutes: float) -> None:
             spent = time.monotonic() - began
             if spent - last_log >= 10:
                 last_log = spent
-                print(f"seconds {spent:.0f} step {step} loss {loss.item():.3f} contrast {contrast.item():.3f} "
-                      f"hints {hints.item():.3f} temperature {scale.item():.1f} rounds {done.value}", flush=True)  # fmt: skip
+                print(
+                    f"seconds {spent:.0f} step {step} loss {loss.item():.3f} contrast {contrast.item():.3f} "
+                    f"hints {hints.item():.3f} temperature {scale.item():.1f} rounds {done.value}",
+                    flush=True,
+                )
             if spent - last_test >= 60 or spent >= 60 * minutes:
                 last_test = spent
                 accuracy = float(
