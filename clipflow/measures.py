@@ -13,7 +13,7 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 # Rows are taken in bands of about this many pixels, so that what is computed from a band finds it in the cache.
-_BAND = 128_000
+_BAND = 200_000
 
 
 def measure(rgb: Pixels, size_bytes: int) -> dict[str, float | str]:
@@ -78,7 +78,8 @@ def _blur(grey: Pixels) -> float:
         # Sums of whole numbers below 2**53 are exact in float64, in any order, on any machine.
         exact = edges.astype(np.float64).ravel()
         total += float(exact.sum())
-        squares += float(exact @ exact)
+        # Not a dot product: BLAS would start its threads for it, which costs ten times the sum on busy cores.
+        squares += float(np.einsum("i,i->", exact, exact))
     count = height * width
     return float(max(squares / count - (total / count) ** 2, 0.0))
 

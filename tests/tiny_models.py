@@ -27,7 +27,7 @@ CAPTIONS = [
     "a cup of coffee on a wooden table beside a spoon",
     "screenshot of text, letters and numbers 0123456789",
 ]
-_SIZES = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+_SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIDE = 32
 CLIP_LENGTH = 24
 SIGLIP_LENGTH = 16

@@ -11,7 +11,7 @@ from transformers import CLIPModel
 from clipflow.encoders import describe, load_encoder
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
-from tests.tiny_models import edit_config, hub_layout, tiny_clip
+from tests.tiny_models import edit_config, hub_layout, tiny_clip, tiny_siglip
 
 
 @pytest.fixture
@@ -27,7 +27,8 @@ def test_a_hub_id_resolves_to_its_commit(home: Path, clip_folder: Path, caplog: 
     commit = hub_layout(home, "acme/tiny", clip_folder)
     with caplog.at_level(logging.WARNING):
         info = describe("acme/tiny")
-    assert info.commit == commit and Path(info.folder).name == commit
+    assert info.commit == commit
+    assert Path(info.folder).name == commit
     assert commit in caplog.text
     caplog.clear()
     pinned = describe(EncoderSpec(model="acme/tiny", revision=commit))
@@ -50,7 +51,8 @@ def test_a_hub_id_resolves_to_its_commit(home: Path, clip_folder: Path, caplog: 
 def test_unknown_models_are_told_in_a_sentence(home: Path, model: str, said: str) -> None:
     with pytest.raises(EncoderError, match=said) as caught:
         describe(model)
-    assert caught.value.mend and "\n" not in str(caught.value)
+    assert caught.value.mend
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_has_no_revision(clip_folder: Path) -> None:
@@ -59,7 +61,7 @@ def test_a_folder_has_no_revision(clip_folder: Path) -> None:
 
 
 def test_a_folder_without_a_model(tmp_path: Path) -> None:
-    with pytest.raises(EncoderError, match="config.json"):
+    with pytest.raises(EncoderError, match=r"config\.json"):
         describe(str(tmp_path))
 
 
@@ -101,7 +103,8 @@ def test_only_what_is_computed_counts(tmp_path: Path) -> None:
     assert describe(str(folder)).encoder_id == before.encoder_id
     edit_config(folder, "preprocessor_config.json", resample=2)
     bilinear = describe(str(folder))
-    assert bilinear.checkpoint_fp == before.checkpoint_fp and bilinear.preprocess_fp != before.preprocess_fp
+    assert bilinear.checkpoint_fp == before.checkpoint_fp
+    assert bilinear.preprocess_fp != before.preprocess_fp
 
 
 def test_other_weights_are_another_encoder(tmp_path: Path, clip_folder: Path) -> None:
@@ -114,3 +117,10 @@ def test_an_image_processor_of_another_size_is_refused(tmp_path: Path) -> None:
     edit_config(folder, "preprocessor_config.json", crop_size={"height": 64, "width": 64})
     with pytest.raises(EncoderError, match="mixed"):
         describe(str(folder))
+
+
+def test_a_gemma_tokenizer_gets_lower_case(tmp_path: Path) -> None:
+    folder = tiny_siglip(tmp_path / "tiny")
+    assert not describe(str(folder)).text["lower_case"]
+    edit_config(folder, "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
+    assert describe(str(folder)).text["lower_case"]

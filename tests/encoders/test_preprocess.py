@@ -49,7 +49,8 @@ def _off_by(rgb: Pixels, family: str, config: dict[str, Any]) -> int:
     processor = _CLASSES[family](**config)
     made = processor(Image.fromarray(rgb), do_rescale=False, do_normalize=False, return_tensors="np")
     theirs = np.moveaxis(made["pixel_values"][0], 0, -1)
-    assert ours.dtype == np.uint8 and ours.shape == theirs.shape
+    assert ours.dtype == np.uint8
+    assert ours.shape == theirs.shape
     return int(np.abs(ours.astype(int) - theirs.astype(int)).max())
 
 

@@ -21,7 +21,8 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plugin_is_found_by_name_and_by_prefix() -> None:
     assert names() == ["stub", "transformers"]
     by_name = describe(EncoderSpec(model="stub:dim=8", loader="stub"))
-    assert by_name == describe("stub:dim=8") and by_name.dim == 8
+    assert by_name == describe("stub:dim=8")
+    assert by_name.dim == 8
 
 
 def test_the_stub_encodes() -> None:

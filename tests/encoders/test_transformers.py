@@ -66,7 +66,8 @@ def test_image_vectors_are_those_of_transformers(
     encoder: Encoder, reference: tuple[Any, Any], pictures: list[Image.Image]
 ) -> None:
     ours, theirs = encoder.encode_images(pictures), _image_vectors(reference, pictures)
-    assert ours.dtype == np.float32 and ours.shape == (len(pictures), encoder.info.dim)
+    assert ours.dtype == np.float32
+    assert ours.shape == (len(pictures), encoder.info.dim)
     assert (ours * theirs).sum(axis=1).min() >= 0.9999
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1, abs=1e-6)
 
@@ -118,7 +119,8 @@ def test_nothing_in_nothing_out(encoder: Encoder) -> None:
         encoder.encode_texts([]),
         encoder.encode_pixels(np.empty((0, 32, 32, 3), np.uint8)),
     ):
-        assert made.shape == (0, encoder.info.dim) and made.dtype == np.float32
+        assert made.shape == (0, encoder.info.dim)
+        assert made.dtype == np.float32
 
 
 def test_pillow_images_follow_the_policy_of_decode(encoder: Encoder) -> None:
@@ -147,9 +149,11 @@ def test_description_agrees_with_the_loaded_model(encoder: Encoder, reference: t
     info = encoder.info
     assert info.logit_scale == pytest.approx(reference[0].logit_scale.item())
     if info.family == "siglip":
-        assert info.logit_bias == pytest.approx(reference[0].logit_bias.item()) and info.score == "sigmoid"
+        assert info.logit_bias == pytest.approx(reference[0].logit_bias.item())
+        assert info.score == "sigmoid"
     else:
-        assert info.logit_bias is None and info.score == "softmax"
+        assert info.logit_bias is None
+        assert info.score == "softmax"
     card = encoder.info.card(precision="fp32", runtime={"torch": "x"})
     assert json.loads(json.dumps(card))["encoder_id"] == info.encoder_id
     assert {"folder", "text", "preprocess", "precision", "runtime", "commit", "checkpoint_fp"} <= card.keys()
