@@ -75,7 +75,7 @@ def test_order_is_kept_and_http_is_not_followed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     s3.use(monkeypatch)
     return s3
 

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -194,7 +193,7 @@ def test_many_rows_come_in_bounded_batches_in_order(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     s3.use(monkeypatch)
     return s3
 

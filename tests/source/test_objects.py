@@ -3,7 +3,6 @@
 import os
 import socket
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -172,7 +171,7 @@ def test_window_path(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     s3.use(monkeypatch)
     return s3
 

@@ -3,7 +3,7 @@
 import errno
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tests.s3 import ADMIN, READER, S3Server, free_port
 
 
 @pytest.fixture
-def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     s3.use(monkeypatch)
     return s3
 
