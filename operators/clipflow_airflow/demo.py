@@ -40,9 +40,9 @@ For your own bucket and model, write a job file:
     encoder: {{model: openai/clip-vit-base-patch32}}        # or google/siglip2-base-patch16-224
     table: {{uri: "s3://my-bucket/lake/catalog.lance"}}
 
-    clipflow plan job.yaml      what would be done: no model, nothing written
-    clipflow run job.yaml       do it; again, and only what is new is done
-    clipflow search {table} "a blue star"
+    {clipflow} plan job.yaml     what would be done: no model, nothing written
+    {clipflow} run job.yaml      do it; again, and only what is new is done
+    {clipflow} search {table} "a blue star"
 
 In Airflow: copy dags/, set CLIPFLOW_JOB_FILE, and CLIPFLOW_CONN_ID to a connection of the type Ray Jobs."""
 
@@ -85,8 +85,8 @@ def _show(folder: DemoFolder, sandbox: Sandbox) -> None:
     _show_days(folder, sandbox, catalogue)
     _show_search(folder, catalogue)
     _show_verdicts(folder, catalogue)
-    _say(f"Done in {time.monotonic() - began:.0f} seconds. The table: {folder.table}")
-    print(NEXT.format(table=folder.table))
+    _say(f"Done in {time.monotonic() - began:.0f} seconds. The table lies at {folder.table}")
+    print(NEXT.format(table=_near(folder.table), clipflow=_near(Path(sys.executable).with_name("clipflow"))))
 
 
 def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> None:
@@ -106,11 +106,13 @@ def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> 
     with ExitStack() as stack:
         with _hushed():
             stack.enter_context(cluster("local"))
-        reports = {day: _embed(sandbox, day) for day in catalogue.days}
+        reports = {}
+        for day in catalogue.days:
+            print(f"  {day}", flush=True)
+            reports[day] = _embed(sandbox, day)
         _table(reports)
         _check(_sum(reports, "embedded", "reused", "failed") == catalogue.files, "not every upload became a row")
 
-        day = catalogue.days[-1]
         _say(f"{day} once more")
         again = _embed(sandbox, day)
         _table({day: again})
@@ -137,7 +139,7 @@ def _hushed() -> Iterator[None]:
 def _show_search(folder: DemoFolder, catalogue: "Catalogue") -> None:
     from clipflow.query.search import search
 
-    _say(f'clipflow search {folder.table} "{QUERY}"')
+    _say(f'clipflow search {_near(folder.table)} "{QUERY}"')
     drawn = _captions(catalogue.manifest)
     hits = search(str(folder.table), QUERY, k=5)
     for hit in hits:
@@ -150,7 +152,7 @@ def _show_search(folder: DemoFolder, catalogue: "Catalogue") -> None:
 def _show_verdicts(folder: DemoFolder, catalogue: "Catalogue") -> None:
     from clipflow.query.sql import sql
 
-    _say(f'clipflow sql {folder.table} "{VERDICTS}"')
+    _say(f'clipflow sql {_near(folder.table)} "{VERDICTS}"')
     verdicts = sorted(sql(str(folder.table), VERDICTS), key=lambda row: -row["images"])
     for row in verdicts:
         print(f"  {row['status']:<9} {row['images']:>4}  {row['reasons'] or '-'}")
@@ -160,7 +162,6 @@ def _show_verdicts(folder: DemoFolder, catalogue: "Catalogue") -> None:
 
 def _embed(sandbox: Sandbox, day: date) -> dict[str, Any]:
     """One run of the DAG over one day's data interval; its report."""
-    print(f"  {day}", flush=True)
     end = datetime.combine(day + timedelta(days=1), datetime.min.time(), tzinfo=UTC)
     outcome = sandbox.run(DAG, end)
     _check(outcome.tasks == {"embed_images": "success"}, f"the run of {day} ended as {outcome.tasks}")
@@ -188,6 +189,11 @@ def _captions(manifest: Path) -> dict[str, str]:
 def _is(caption: str, query: str) -> bool:
     """Whether a caption, in whatever words, speaks of the same colour and shape."""
     return set(query.split()[1:]) <= set(caption.split())
+
+
+def _near(path: Path) -> Path:
+    """The path as one would type it here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _say(text: str) -> None:

@@ -10,6 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipflow.errors import UsageError
+
 if TYPE_CHECKING:
     from airflow.sdk import DAG
 
@@ -60,17 +62,18 @@ class Sandbox:
         """A DAG of the folder.
 
         Raises:
-            RuntimeError: A file of the folder does not import, or none holds this DAG.
+            UsageError: A file of the folder does not import, or none holds this DAG.
         """
         if not self._bags:
             from airflow.dag_processing.dagbag import DagBag
 
             bag = DagBag()
             if bag.import_errors:
-                raise RuntimeError("\n".join(bag.import_errors.values()))
+                raise UsageError("\n".join(bag.import_errors.values()), "Mend the DAG file.")
             self._bags = dict(bag.dags)
         if dag_id not in self._bags:
-            raise RuntimeError(f"No DAG {dag_id!r} in {os.environ['AIRFLOW__CORE__DAGS_FOLDER']}.")
+            folder = os.environ["AIRFLOW__CORE__DAGS_FOLDER"]
+            raise UsageError(f"The folder {folder} holds no DAG {dag_id}.", "Name the folder of the DAG files.")
         return self._bags[dag_id]
 
     def run(
