@@ -53,20 +53,13 @@ def draw(rng: np.random.Generator, colour: str, shape: str) -> Image.Image:
     slack = max(0.0, short / 2 - radius * 1.05)
     centre = (width / 2 + float(rng.uniform(-slack, slack)), height / 2 + float(rng.uniform(-slack, slack)))
     turn = float(rng.uniform(0.0, math.tau))
-    body, hole = _outline(shape)
-    body_px, hole_px = _place(body, centre, radius, turn), _place(hole, centre, radius, turn)
-
-    size = (width * _SUPERSAMPLE, height * _SUPERSAMPLE)
-    mask = Image.new("L", size, 0)
-    pen = ImageDraw.Draw(mask)
-    pen.polygon(body_px, fill=255)
-    if hole_px:
-        pen.polygon(hole_px, fill=0)
     picture = Image.fromarray(ground)
-    picture.paste(fill, (0, 0), mask.resize((width, height), Image.Resampling.BOX))
+    picture.paste(fill, (0, 0), shape_mask(shape, (width, height), centre, radius, turn))
 
     if rng.random() < 0.3:
-        edge = Image.new("L", size, 0)
+        body, hole = _outline(shape)
+        body_px, hole_px = _place(body, centre, radius, turn), _place(hole, centre, radius, turn)
+        edge = Image.new("L", (width * _SUPERSAMPLE, height * _SUPERSAMPLE), 0)
         line = ImageDraw.Draw(edge)
         thickness = max(2, round(radius * _SUPERSAMPLE * float(rng.uniform(0.03, 0.09))))
         for ring in _rims(shape, body_px, hole_px):
@@ -74,6 +67,17 @@ def draw(rng: np.random.Generator, colour: str, shape: str) -> Image.Image:
         tone = (245, 245, 245) if rng.random() < 0.4 else (40, 40, 40)
         picture.paste(tone, (0, 0), edge.resize((width, height), Image.Resampling.BOX))
     return picture
+
+
+def shape_mask(shape: str, size: tuple[int, int], centre: Point, radius: float, turn: float) -> Image.Image:
+    """Where `shape` covers a picture of `size`, with soft edges; `turn` is in radians."""
+    body, hole = _outline(shape)
+    mask = Image.new("L", (size[0] * _SUPERSAMPLE, size[1] * _SUPERSAMPLE), 0)
+    pen = ImageDraw.Draw(mask)
+    pen.polygon(_place(body, centre, radius, turn), fill=255)
+    if hole:
+        pen.polygon(_place(hole, centre, radius, turn), fill=0)
+    return mask.resize(size, Image.Resampling.BOX)
 
 
 def caption(rng: np.random.Generator, colour: str, shape: str) -> str:
