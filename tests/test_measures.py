@@ -1,5 +1,7 @@
 """Pixel measures against the libraries that define them."""
 
+import tracemalloc
+
 import imagehash
 import numpy as np
 import numpy.typing as npt
@@ -67,3 +69,15 @@ def test_a_plain_picture_has_no_detail() -> None:
 def test_a_mirrored_picture_hashes_otherwise() -> None:
     rgb = photographs()["astronaut"]
     assert measure(rgb, 1)["phash"] != measure(np.ascontiguousarray(rgb[:, ::-1]), 1)["phash"]
+
+
+@pytest.mark.parametrize("shape", [(1, 3_000_000), (3_000_000, 1)])
+def test_a_line_of_millions_needs_little_memory(shape: tuple[int, int]) -> None:
+    rgb = np.ascontiguousarray(np.broadcast_to(_noise(1, 1000).reshape(1000, 3), (3000, 1000, 3))).reshape(*shape, 3)
+    tracemalloc.start()
+    got = measure(rgb, 10)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * rgb.nbytes
+    edges = scipy.ndimage.laplace(np.asarray(Image.fromarray(rgb).convert("L"), np.float64), mode="mirror")
+    assert got["blur"] == pytest.approx(edges.var(), rel=1e-9)
