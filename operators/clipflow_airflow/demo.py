@@ -153,7 +153,7 @@ def _show_verdicts(folder: DemoFolder, catalogue: "Catalogue") -> None:
     from clipflow.query.sql import sql
 
     _say(f'clipflow sql {_near(folder.table)} "{VERDICTS}"')
-    verdicts = sorted(sql(str(folder.table), VERDICTS), key=lambda row: -row["images"])
+    verdicts = sorted(sql(str(folder.table), VERDICTS), key=lambda row: (-row["images"], row["reasons"]))
     for row in verdicts:
         print(f"  {row['status']:<9} {row['images']:>4}  {row['reasons'] or '-'}")
     _check(sum(row["images"] for row in verdicts) == catalogue.files, "the table lost or doubled a row")

@@ -66,7 +66,8 @@ def address_of(connection: Connection) -> Address:
         url=f"{scheme}://{host}".rstrip("/"),
         token=connection.password or None,
         headers=_headers(connection.conn_id, extra.get("headers")),
-        verify=extra.get("verify") is not False,
+        # A connection written as a URI holds text only.
+        verify=str(extra.get("verify", True)).lower() not in ("false", "0", "no"),
         ca_file=extra.get("ca_file") or None,
         poll_seconds=float(extra.get("poll_seconds") or Address.poll_seconds),
     )

@@ -2,7 +2,7 @@
 
 ClusterError (of clipflow.errors)
 ├── Unreachable      nobody answers at the address; retry
-├── NotAuthorized    the token is missing or wrong; final
+├── WrongConnection  its token, certificate or address is not the right one; final
 └── Refused          Ray answered, and will not take this request; final
 """
 
@@ -27,8 +27,8 @@ class Unreachable(ClusterError):
     """Nobody answers at the address."""
 
 
-class NotAuthorized(ClusterError):
-    """The token is missing or wrong."""
+class WrongConnection(ClusterError):
+    """The connection's token, certificate or address is not the right one."""
 
     retryable = False
 
@@ -71,8 +71,7 @@ class RayJobs:
         headers = dict(self.address.headers)
         if self.address.token:
             headers["Authorization"] = f"Bearer {self.address.token}"
-        trust = ssl.create_default_context(cafile=self.address.ca_file) if self.address.verify else False
-        connector = aiohttp.TCPConnector(ssl=trust)
+        connector = aiohttp.TCPConnector(ssl=self._trust() if self.address.verify else False)
         self._session = aiohttp.ClientSession(headers=headers, connector=connector, timeout=_TIMEOUT)
         return self
 
@@ -81,6 +80,15 @@ class RayJobs:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+    def _trust(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.address.ca_file)
+        except OSError as error:
+            raise WrongConnection(
+                f"The CA file {self.address.ca_file} cannot be used ({error.strerror or error}).",
+                "Name a PEM file that lies on the worker.",
+            ) from None
 
     async def version(self) -> str:
         """The version of Ray that answers."""
@@ -135,7 +143,7 @@ class RayJobs:
             async with self._session.request(method, url + path, json=body, allow_redirects=False) as answer:
                 status, text = answer.status, await answer.text()
         except aiohttp.ClientSSLError:
-            raise NotAuthorized(
+            raise WrongConnection(
                 f"The TLS certificate of {url} is not trusted.", "Name its CA file in the connection."
             ) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -145,9 +153,9 @@ class RayJobs:
             ) from None
         if status in (401, 403):
             what = "asks for a token" if status == 401 and not self.address.token else "does not accept the token"
-            raise NotAuthorized(f"Ray at {url} {what} ({status}).", "Set the connection's password to Ray's token.")
+            raise WrongConnection(f"Ray at {url} {what} ({status}).", "Set the connection's password to Ray's token.")
         if 300 <= status < 400:
-            raise NotAuthorized(
+            raise WrongConnection(
                 f"{url} redirects instead of answering ({status}).", "Name Ray's own address, or a token for the proxy."
             )
         return status, text

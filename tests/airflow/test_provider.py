@@ -43,6 +43,12 @@ def test_what_a_connection_carries() -> None:
     assert "hidden" not in repr(address)
 
 
+@pytest.mark.parametrize(("query", "verify"), [("", True), ("?verify=true", True), ("?verify=False", False)])
+def test_tls_is_verified_unless_told_otherwise(query: str, verify: bool) -> None:
+    address = address_of(Connection.from_uri(f"https://:hidden@ray.example:8265/{query}", conn_id="r"))
+    assert address == Address("https://ray.example:8265", "hidden", verify=verify)
+
+
 @pytest.mark.parametrize("parts", [{}, {"host": "h", "extra": '{"headers": "no json"}'}])
 def test_a_connection_that_cannot_be(parts: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="connection r"):
