@@ -31,7 +31,8 @@ def measure(rgb: Pixels, size_bytes: int) -> dict[str, float | str]:
             border mirrored without repeating the edge; low is blurred.
         entropy: Shannon entropy of the 256-bin luma histogram, bits.
         bytes_per_pixel: File bytes over pixels.
-        phash: Perceptual hash of 64 bits, 16 hex digits, equal to `imagehash.phash`.
+        phash: Perceptual hash of 64 bits, 16 hex digits, equal to `imagehash.phash`; only where a symmetric
+            picture makes coefficients equal the median exactly, rounding noise sets imagehash's bits and ours are 0.
     """
     height, width = rgb.shape[:2]
     grey = _luma(rgb)
