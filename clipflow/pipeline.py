@@ -70,7 +70,7 @@ def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
     """
     assignment, dataset = assign(spec, interval, run_id="")
     with _list_and_subtract(assignment, dataset) as left:
-        return Plan(assignment, left, dataset.version if dataset else None)
+        return Plan(assignment, left, dataset.version if dataset is not None else None)
 
 
 def run(
@@ -89,7 +89,7 @@ def run(
     """
     report = RunReport(run_id=uuid.uuid4().hex)
     assignment, dataset = assign(spec, interval, report.run_id)
-    report.table, report.version = assignment.address.uri, dataset.version if dataset else None
+    report.table, report.version = assignment.address.uri, dataset.version if dataset is not None else None
     with report.clock("list"):
         left = _list_and_subtract(assignment, dataset)
     report.count(left)

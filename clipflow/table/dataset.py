@@ -52,7 +52,8 @@ def create_dataset(address: TableAddress, uri: str, schema: pa.Schema) -> lance.
                 enable_stable_row_ids=True,
             )
         except (ValueError, OSError) as error:
-            if found := open_dataset(address, uri):
+            # A dataset without rows is falsy.
+            if (found := open_dataset(address, uri)) is not None:
                 return found
             if not _is_absent(error) and "already exists" not in str(error):
                 raise as_ours(error, uri) from error

@@ -61,7 +61,9 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
 
 def ensure_images(address: TableAddress, schema: pa.Schema, about: dict[str, str]) -> lance.LanceDataset:
     """Create the table, or add the columns that the run needs and it lacks; refuse a table of another kind."""
-    dataset = open_dataset(address) or create_dataset(address, address.images, schema.with_metadata(about))
+    dataset = open_dataset(address)
+    if dataset is None:
+        dataset = create_dataset(address, address.images, schema.with_metadata(about))
     for _ in range(_ALTER_ATTEMPTS):
         check_images(dataset, schema, about)
         missing = [field for field in schema if field.name not in dataset.schema.names]
