@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     try:
         call = _parser().parse_args(arguments)
-        as_json = getattr(call, "json", False)
+        as_json = getattr(call, "json", as_json)
         document, text = call.act(call)
     except ClipflowError as error:
         return _fail(error, as_json)
@@ -168,8 +168,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--ray", metavar="none|local|ADDRESS", help="as for run")
 
     for verb, meaning in LATER.items():
-        later = verbs.add_parser(verb, help=f"{meaning} (comes with a later version)", add_help=False)
-        later.add_argument("rest", nargs=argparse.REMAINDER)
+        # No argument of such a verb is wrong yet: without a prefix none is an option.
+        later = verbs.add_parser(
+            verb, help=f"{meaning} (comes with a later version)", add_help=False, prefix_chars="\0"
+        )
+        later.add_argument("rest", nargs="*")
         later.set_defaults(act=_later)
     return parser
 

@@ -20,6 +20,7 @@ from clipflow.source import list_source
 from clipflow.spec import JobSpec
 from clipflow.storage import storage_error
 from clipflow.table.address import TableAddress
+from clipflow.table.dataset import open_dataset
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,18 @@ class Diagnosis:
     """All checks, and the exit code they come to."""
 
     checks: list[Check] = field(default_factory=list)
-    exit_code: int = 0
+    error: ClipflowError | None = None
+    """The first of the gravest kind."""
+
+    @property
+    def exit_code(self) -> int:
+        """0 when all is well."""
+        return self.error.exit_code if self.error else 0
 
     def document(self) -> dict[str, Any]:
         """As plain data, the JSON of `clipflow doctor --json`."""
-        return {"checks": [asdict(check) for check in self.checks], "exit_code": self.exit_code}
+        document = {"checks": [asdict(check) for check in self.checks], "exit_code": self.exit_code}
+        return {**document, "error": self.error.document()} if self.error else document
 
     def text(self) -> str:
         """As a line per check."""
@@ -55,7 +63,8 @@ class Diagnosis:
             yield
         except ClipflowError as error:
             self.checks.append(Check(name, False, error.message, error.mend))
-            self.exit_code = max(self.exit_code, error.exit_code)
+            if error.exit_code > self.exit_code:
+                self.error = error
         else:
             self.checks.append(Check(name, True, found()))
 
@@ -86,7 +95,9 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
     with diagnosis.check("policy", lambda: f"{len(known.policy.rules)} rules, {known.policy.policy_id[:12]}"):
         check_policy(known.policy, known.source, has_text=has_text)
     with diagnosis.check("table", lambda: said[0]):
-        said[0] = _try_table(known)
+        # What the checks before this one found wrong is not wrong with the table as well.
+        sound = {check.name for check in diagnosis.checks if check.ok}
+        said[0] = _try_table(known, compare=sound >= {"encoder", "policy"})
     if ray not in (None, "none"):
         with diagnosis.check("ray", lambda: said[0]):
             said[0] = _try_ray(str(ray))
@@ -105,12 +116,11 @@ def _try_encoder(spec: JobSpec) -> str:
     return f"{spec.encoder.model} encodes {text} in {encoder.info.dim} dimensions, {encoder.precision}"
 
 
-def _try_table(spec: JobSpec) -> str:
+def _try_table(spec: JobSpec, compare: bool) -> str:
     address = TableAddress.of(spec.table.uri, spec.table.storage)
-    try:
-        _, dataset = assign(spec, None, run_id="")
-    except EncoderError:
-        dataset = None
+    dataset = open_dataset(address)
+    if compare:
+        assign(spec, None, run_id="")
     _try_to_write(address)
     if dataset is None:
         return f"{address.uri} will be created"

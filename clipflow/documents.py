@@ -10,7 +10,8 @@ from typing import Any
 
 def to_json(value: object) -> str:
     """One document on one line."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    # ASCII: no terminal's encoding, no odd character of a file's name and no reader's idea of a line's end breaks it.
+    return json.dumps(_plain(value), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -71,7 +71,7 @@ def parse_job(data: dict[str, Any], origin: str = "the job", lines: Lines | None
     try:
         return JobSpec.model_validate(data)
     except ValidationError as error:
-        raise JobFileError(*_explain(error, origin, lines or {})) from None
+        raise JobFileError(*_explain(error, data, origin, lines or {})) from None
 
 
 def _load(text: str, origin: str) -> tuple[object, Lines]:
@@ -84,6 +84,9 @@ def _load(text: str, origin: str) -> tuple[object, Lines]:
         raise JobFileError(f"{origin}{line} is not YAML: {error.problem}.", "Mend the indentation or quotes.") from None
     except yaml.YAMLError as error:
         raise JobFileError(f"{origin} is not YAML: {error}.", "Save it as UTF-8 text.") from None
+    except (ValueError, RecursionError) as error:
+        # A 31st of February, a number that is none, an alias within itself: well written, and without a meaning.
+        raise JobFileError(f"{origin} holds a value that cannot be read: {error}.", "Quote or correct it.") from None
 
 
 def _lines(node: yaml.Node, at: Key, origin: str) -> Iterator[tuple[Key, int]]:
@@ -91,6 +94,11 @@ def _lines(node: yaml.Node, at: Key, origin: str) -> Iterator[tuple[Key, int]]:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise JobFileError(
+                    f"{origin}, line {key.start_mark.line + 1}: a key of {_dotted(at) or 'the job'} is no word.",
+                    "Write key: value.",
+                )
             if key.value in seen:
                 raise JobFileError(
                     f"{origin}, line {key.start_mark.line + 1}: {_dotted((*at, key.value))} stands there twice.",
@@ -110,7 +118,7 @@ def _apply(data: dict[str, Any], change: str) -> None:
         raise JobFileError(f"--set {change} is not of the form key=value.", "Write --set table.commit_rows=1000.")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise JobFileError(f"--set {path}: the value {text!r} is not YAML.", "Quote it.") from None
     *parents, last = path.split(".")
     here: Any = data
@@ -135,16 +143,16 @@ def _rule(rules: list[Any], name: str, path: str) -> dict[str, Any]:
     return found
 
 
-def _explain(error: ValidationError, origin: str, lines: Lines) -> tuple[str, str]:
+def _explain(error: ValidationError, data: object, origin: str, lines: Lines) -> tuple[str, str]:
     """The first fault as a sentence, and its mend."""
-    first = error.errors()[0]
-    at: Key = first["loc"]
-    while at and isinstance(at[-1], str) and "[" in at[-1]:
-        at = at[:-1]
+    # A misspelt key that must be there is first of all misspelt.
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+    at: Key = first["loc"] if first["type"] == "missing" else _there(data, first["loc"])
     line = next((lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in lines), None)
     place = f"{origin}, line {line}" if line else origin
     kind = first["type"]
-    sentence = _SENTENCES.get(kind, f"is wrong: {_reason(first)}")
+    reasons = [_reason(fault) for fault in error.errors() if fault["loc"][: len(at)] == at]
+    sentence = _SENTENCES.get(kind, f"is wrong: {', or '.join(dict.fromkeys(reasons))}{_shown(first)}")
     message = f"{place}: {_dotted(at) or 'the job'} {sentence}."
     if kind == "extra_forbidden":
         known = _known_keys(at[:-1])
@@ -158,9 +166,22 @@ def _explain(error: ValidationError, origin: str, lines: Lines) -> tuple[str, st
 def _reason(fault: Any) -> str:
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"]).rstrip(".")
+    return str(fault["msg"]).rstrip(".")[:1].lower() + str(fault["msg"]).rstrip(".")[1:]
+
+
+def _shown(fault: Any) -> str:
     given = fault.get("input")
-    shown = f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
-    return str(fault["msg"]).rstrip(".")[:1].lower() + str(fault["msg"]).rstrip(".")[1:] + shown
+    return f" (it is {given!r})" if isinstance(given, str | int | float | bool) else ""
+
+
+def _there(data: Any, at: Key) -> Key:
+    """As much of a place as the job has: behind it stand the types that a value of several could have been."""
+    for depth, part in enumerate(at):
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            return at[:depth]
+    return at
 
 
 def _dotted(at: Key) -> str:

@@ -41,9 +41,9 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class Part(BaseModel):
-    """Frozen, and an unknown key is an error."""
+    """Frozen, and an unknown key is an error; so is a number that JSON cannot write."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class StorageSpec(Part):

@@ -1,6 +1,7 @@
 """Search: the rows nearest to a text or an image, by cosine."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from clipflow.decode import decode
 from clipflow.encoders import load_encoder
 from clipflow.encoders.base import Encoder
-from clipflow.errors import QueryError
+from clipflow.errors import QueryError, TableError
 from clipflow.failures import ImageFailure
 from clipflow.spec import EncoderSpec, Limits, StorageSpec
 from clipflow.table.address import TableAddress
@@ -47,8 +48,13 @@ def search(
         raise QueryError("A search needs a text or an image, and not both.", "Give TEXT, or --image PATH.")
     if k < 1:
         raise QueryError(f"k is {k}; it must be 1 or more.", "Give -k 10.")
+    if version is not None and version < 1:
+        raise QueryError(f"The version is {version}; versions count from 1.", "Leave it out for the latest.")
     dataset = open_images(TableAddress.of(table, storage), version)
-    encoder = encoder_of(metadata(dataset))
+    about = metadata(dataset)
+    if "encoder" not in about:
+        raise TableError(f"{dataset.uri} holds no vectors of clipflow.", "Name the table that `clipflow run` filled.")
+    encoder = encoder_of(about)
     query = encoder.encode_texts([text]) if text is not None else _encode_image(encoder, Path(image or ""))
     conditions = [f"({where})"] * bool(where) + ["status = 'accepted'"] * (not everything)
     try:
@@ -66,8 +72,10 @@ def search(
             },
         )
     except (ValueError, OSError) as error:
+        # Lance goes on with its source file, and with columns that are not the table's.
+        said = re.split(r", /|\. Valid fields", str(error))[0]
         raise QueryError(
-            f"The condition {where!r} cannot be used: {str(error).partition(', /')[0]}.",
+            f"The condition {where!r} cannot be used: {said}.",
             f"Columns are {', '.join(dataset.schema.names)}.",
         ) from error
     return [

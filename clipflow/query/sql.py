@@ -70,3 +70,5 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
         except duckdb.Error as error:
             sentence = " ".join(str(error).split())
             raise QueryError(f"DuckDB refuses the statement: {sentence}.", "Correct it.") from error
+        except OverflowError as error:
+            raise QueryError(f"A value has no place in an answer: {error}.", "Cast it to VARCHAR.") from error
