@@ -1,0 +1,86 @@
+"""Policies that cannot be applied are refused before anything is fetched."""
+
+from typing import Any
+
+import pytest
+
+from clipflow.errors import NotYet, PolicyError
+from clipflow.policy.check import check_policy, score_columns
+from clipflow.policy.scorers import SCORERS, find_scorer
+from clipflow.schema import MEASURES
+from clipflow.spec import PolicySpec, SourceSpec
+
+OBJECTS = SourceSpec(uri="a")
+CAPTIONED = SourceSpec(uri="a.csv", kind="manifest", caption="text")
+
+
+def policy(**rule: Any) -> PolicySpec:
+    return PolicySpec.model_validate({"rules": [{"name": "mine", **rule}]})
+
+
+def test_every_measure_and_the_caption_are_scores() -> None:
+    assert set(SCORERS) == {*MEASURES, "caption"}
+    for measure in MEASURES:
+        check_policy(policy(score=measure, reject_below=1, review_above=2), OBJECTS, has_text=False)
+    check_policy(policy(score="caption", review_below=0.2), CAPTIONED, has_text=True)
+
+
+def test_no_rules_are_fine_anywhere() -> None:
+    check_policy(PolicySpec(), OBJECTS, has_text=False)
+
+
+@pytest.mark.parametrize(
+    ("score", "mend"), [("min_sid", "'min_side'"), ("captoin", "'caption'"), ("zeroshot", "'zero_shot'")]
+)
+def test_an_unknown_score_is_told_the_nearest(score: str, mend: str) -> None:
+    with pytest.raises(PolicyError, match=f"Rule 'mine' scores by '{score}', which is no score") as caught:
+        check_policy(policy(score=score), OBJECTS, has_text=True)
+    assert caught.value.mend == f"Did you mean {mend}?"
+
+
+def test_a_score_like_no_other_is_told_all() -> None:
+    with pytest.raises(PolicyError) as caught:
+        check_policy(policy(score="qqqq"), OBJECTS, has_text=True)
+    assert caught.value.mend == f"Scores are {', '.join([*MEASURES, 'caption'])}."
+
+
+LATER = [
+    "clip_score",
+    "zero_shot",
+    "head",
+    "exact_duplicate",
+    "perceptual_duplicate",
+    "near_duplicate",
+    "semdedup",
+    "expression",
+]
+
+
+@pytest.mark.parametrize("score", LATER)
+def test_scores_of_the_contract_that_are_not_there_yet_say_so(score: str) -> None:
+    with pytest.raises(NotYet, match=f"Rule 'mine' scores by {score}, which comes with a later version"):
+        check_policy(policy(score=score), OBJECTS, has_text=True)
+
+
+@pytest.mark.parametrize("key", [{"labels": {"a": "b"}}, {"templates": ["{}"]}, {"sql": "1"}, {"clusters": 2}])
+def test_a_parameter_of_another_score_is_refused(key: dict[str, Any]) -> None:
+    (name,) = key
+    with pytest.raises(PolicyError, match=f"Rule 'mine': {name} is no parameter of the score blur"):
+        check_policy(policy(score="blur", **key), OBJECTS, has_text=True)
+
+
+def test_a_caption_score_needs_captions() -> None:
+    with pytest.raises(PolicyError, match="names no captions") as caught:
+        check_policy(policy(score="caption"), OBJECTS, has_text=True)
+    assert "source.caption" in caught.value.mend
+
+
+def test_a_caption_score_needs_a_text_tower() -> None:
+    with pytest.raises(PolicyError, match="no text tower"):
+        check_policy(policy(score="caption"), CAPTIONED, has_text=False)
+
+
+def test_only_scores_that_have_no_column_add_one() -> None:
+    assert score_columns(policy(score="min_side")) == []
+    assert score_columns(policy(score="caption")) == ["score_mine"]
+    assert find_scorer("caption", "mine").needs_caption
