@@ -95,8 +95,9 @@ def run(
     report.count(left)
     with left, Operation(assignment.address, assignment.record, report) as operation:
         if left.to_fetch:
+            engine = choose(ray, left.to_fetch)
             operation.open()
-            _embed_and_commit(assignment, left, operation, report, choose(ray, left.to_fetch), progress)
+            _embed_and_commit(assignment, left, operation, report, engine, progress)
         report.check(spec.limits.max_failed_share)
     return report
 

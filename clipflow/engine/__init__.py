@@ -2,9 +2,12 @@
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Callable, Iterator
 
 from clipflow.assignment import Assignment
+from clipflow.errors import ClusterError
 from clipflow.subtract import Subtraction
 from clipflow.table.stage import Receipt
 
@@ -13,12 +16,20 @@ log = logging.getLogger("clipflow")
 SMALL = 5_000
 """Up to so many images the start of a cluster costs more than it gives."""
 
+_ADDRESS = re.compile(r"(?:ray://)?([^:/]+|\[[^]]+\]):(\d+)")
+_CONNECT_SECONDS = 5.0
+
 Reached = Callable[[int], None]
 
 
 def choose(ray: str | None, images: int) -> str:
-    """`none`, `local` or an address: as asked, or by where we are and how much there is to do."""
+    """`none`, `local` or an address: as asked, or by where we are and how much there is to do.
+
+    Raises:
+        ClusterError: Nothing listens at the address.
+    """
     if ray is not None:
+        check_address(ray)
         return ray
     if os.environ.get("RAY_ADDRESS"):
         log.info("engine: the Ray cluster of this environment (RAY_ADDRESS is set)")
@@ -27,6 +38,19 @@ def choose(ray: str | None, images: int) -> str:
     where = "in this process" if chosen == "none" else "on a Ray started here"
     log.info("engine: %d images run %s (--ray decides otherwise)", images, where)
     return chosen
+
+
+def check_address(address: str) -> None:
+    """Ray itself takes minutes to find out that nobody listens."""
+    if (found := _ADDRESS.fullmatch(address)) is None:
+        return
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), _CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"Nothing listens at the Ray address {address} ({error.strerror or error}).",
+            "Check the address, or use --ray local.",
+        ) from None
 
 
 def run_stages(engine: str, left: Subtraction, assignment: Assignment, reached: Reached) -> Iterator[Receipt]:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,16 +24,14 @@ def cluster(engine: str) -> Iterator[None]:
     Raises:
         ClusterError: The address does not answer.
     """
-    for name, value in _LOOPBACK.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    if ray.is_initialized():
+    if _is_connected():
         yield
         return
     if engine == "local":
         start_local()
     else:
+        import ray
+
         try:
             ray.init(address=engine, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -42,16 +42,21 @@ def cluster(engine: str) -> Iterator[None]:
     try:
         yield
     finally:
+        import ray
+
         ray.shutdown()
 
 
-def start_local(cpus: int | None = None) -> None:
+def start_local(cpus: int | None = None, gpus: int | None = None, folder: str | None = None) -> None:
     """Start a Ray of our own on loopback, without dashboard; it ends with this process or with `ray.shutdown`.
 
     Args:
         cpus: Logical CPUs; None takes those that this process may use.
+        gpus: Logical GPUs; None takes those that Ray finds.
+        folder: Where Ray keeps sockets and logs; None is Ray's own choice.
     """
-    for name, value in _LOOPBACK.items():
+    # A token of our own: one that another Ray left in the home folder would lock our workers out.
+    for name, value in {**_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
         os.environ.setdefault(name, value)
     import ray
 
@@ -62,14 +67,22 @@ def start_local(cpus: int | None = None) -> None:
     try:
         ray.init(
             num_cpus=cpus or len(os.sched_getaffinity(0)),
+            num_gpus=gpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
+            _temp_dir=folder,
         )
     finally:
         if address is not None:
             os.environ["RAY_ADDRESS"] = address
+
+
+def _is_connected() -> bool:
+    # Ray reads its environment when it is imported, so it is not imported just to ask.
+    module = sys.modules.get("ray")
+    return module is not None and bool(module.is_initialized())
 
 
 def _first_line(error: BaseException) -> str:

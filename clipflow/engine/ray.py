@@ -8,7 +8,7 @@ one that waits for a whole CPU which the encoders hold would wait for ever.
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,47 +72,60 @@ def lay_out(assignment: Assignment, cpus: float, gpus: float, images: int, *, ou
     return Layout(per_encoder, (least, most), max(1, math.floor(cpus) - 1) if per_encoder else 0)
 
 
-class Fused:
-    """fetch ▸ decode ▸ embed ▸ score ▸ judge in one actor."""
+class Actor:
+    """A stage made on its first batch: what fails there reaches the driver as it is, not as a dead actor.
 
-    def __init__(self, assignment: Assignment, counter: Any) -> None:
-        from clipflow.stages import Embed, Prepare
+    Args:
+        counter: Told how many images were embedded; None where none are.
+    """
 
-        self._prepare, self._embed, self._counter = Prepare(assignment), Embed(assignment, "cpu"), counter
+    def __init__(self, assignment: Assignment, counter: Any = None) -> None:
+        self._given, self._counter = assignment, counter
+        self._stage: Callable[[pa.Table], pa.Table] | None = None
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """Work in, judged rows out."""
-        rows = self._embed(self._prepare(work))
-        self._counter.add.remote(len(rows))
-        return rows
-
-
-class Preparing:
-    """fetch ▸ decode."""
-
-    def __init__(self, assignment: Assignment) -> None:
-        from clipflow.stages import Prepare
-
-        self._prepare = Prepare(assignment)
-
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """Work in, rows with uint8 pixels out."""
-        return self._prepare(work)
-
-
-class Embedding:
-    """embed ▸ score ▸ judge on a GPU (not measured here: tested with logical GPUs, which compute on the CPU)."""
-
-    def __init__(self, assignment: Assignment, counter: Any) -> None:
-        from clipflow.stages import Embed
-
-        self._embed, self._counter = Embed(assignment), counter
+    def make(self) -> Callable[[pa.Table], pa.Table]:
+        """The stage."""
+        raise NotImplementedError
 
     def __call__(self, rows: pa.Table) -> pa.Table:
+        """A batch in, a batch out."""
+        if self._stage is None:
+            self._stage = self.make()
+        done = self._stage(rows)
+        if self._counter is not None:
+            self._counter.add.remote(len(done))
+        return done
+
+
+class Fused(Actor):
+    """fetch ▸ decode ▸ embed ▸ score ▸ judge in one actor."""
+
+    def make(self) -> Callable[[pa.Table], pa.Table]:
+        """Prepare, then embed."""
+        from clipflow.stages import Embed, Prepare
+
+        prepare, embed = Prepare(self._given), Embed(self._given, "cpu")
+        return lambda work: embed(prepare(work))
+
+
+class Preparing(Actor):
+    """fetch ▸ decode."""
+
+    def make(self) -> Callable[[pa.Table], pa.Table]:
+        """Work in, rows with uint8 pixels out."""
+        from clipflow.stages import Prepare
+
+        return Prepare(self._given)
+
+
+class Embedding(Actor):
+    """embed ▸ score ▸ judge on a GPU (not measured here: tested with logical GPUs, which compute on the CPU)."""
+
+    def make(self) -> Callable[[pa.Table], pa.Table]:
         """Rows with pixels in, judged rows out."""
-        rows = self._embed(rows)
-        self._counter.add.remote(len(rows))
-        return rows
+        from clipflow.stages import Embed
+
+        return Embed(self._given)
 
 
 def staging(rows: pa.Table, assignment: Assignment) -> pa.Table:
@@ -151,6 +164,8 @@ def run_on_ray(engine: str, left: Subtraction, assignment: Assignment, reached: 
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        # Ray pickles the wrapped exception without its cause.
+        context.raise_original_map_exception = True
         counter = ray.remote(num_cpus=0)(Counter).remote()
         try:
             results = _dataset(left, assignment, layout, counter)

@@ -1,8 +1,9 @@
 """An encoder for tests, reached through the same door as any plugin: fast, deterministic, without torch.
 
 Options stand in the model's name: `stub:dim=16,ms=5,nan=1`. dim is the length of a vector, ms a pause per
-image, nan=1 makes wholly black images come out as NaN. A text that holds a colour's name gets the vector of a
-plain image of that colour; any other text gets one that its hash decides.
+image, nan=1 makes wholly black images come out as NaN, unloadable=1 makes loading (not describing) fail. A text
+that holds a colour's name gets the vector of a plain image of that colour; any other text gets one that its
+hash decides.
 """
 
 import hashlib
@@ -44,6 +45,8 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
 
 
 def load(info: EncoderInfo, precision: str, device: str) -> Encoder:
+    if _options(info.model)["unloadable"]:
+        raise EncoderError("The stub encoder was told to be unloadable.", "Leave unloadable out.")
     return StubEncoder(info)
 
 
@@ -88,7 +91,7 @@ class StubEncoder(Encoder):
 
 
 def _options(model: str) -> dict[str, int]:
-    options = {"dim": 16, "ms": 0, "nan": 0}
+    options = {"dim": 16, "ms": 0, "nan": 0, "unloadable": 0}
     for part in filter(None, model.partition(":")[2].split(",")):
         key, _, value = part.partition("=")
         if key not in options or not value.isdigit():

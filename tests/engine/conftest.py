@@ -1,0 +1,59 @@
+"""One Ray for the tests of this folder, with a GPU that exists by name only."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+
+import pytest
+
+# As the engine does before it starts a Ray on loopback; read when Ray is imported.
+os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64}
+
+
+@pytest.fixture(scope="session")
+def standing_ray() -> Iterator[str]:
+    """A Ray in a process of its own, which drivers can join and be killed beside; its address."""
+    code = (
+        "import os, sys, time, logging\n"
+        "from clipflow.engine.cluster import start_local\n"
+        "start_local(cpus=2, gpus=1, folder=sys.argv[1])\n"
+        "import ray\n"
+        "print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    with tempfile.TemporaryDirectory(prefix="cf-ray-", ignore_cleanup_errors=True) as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, 9)
+                process.wait()
+            process.stdout.close()
+
+
+@pytest.fixture
+def joined_ray(standing_ray: str) -> Iterator[str]:
+    """This process is a driver of the standing Ray for a while."""
+    import ray
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ray.init(address=standing_ray, logging_level="ERROR", log_to_driver=False)
+        yield standing_ray
+        ray.shutdown()

@@ -1,0 +1,89 @@
+"""The same rows come out of every engine: this process, fused CPU actors, and CPU actors before a GPU."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import clipflow
+from clipflow.engine.ray import Layout, lay_out
+from clipflow.errors import ClusterError, EncoderError
+from tests.catalogues import draw, job, picture, rows
+from tests.table.staging import assignment
+
+RUN_COLUMNS = {"run_id", "embedded_at", "judged_at"}
+
+
+def without_run(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {key: {name: v for name, v in row.items() if name not in RUN_COLUMNS} for key, row in found.items()}
+
+
+def catalogue(folder: Path) -> Path:
+    draw(folder, range(70))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "copy.png").write_bytes(picture(3))
+    return folder
+
+
+@pytest.fixture
+def inline_rows(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    clipflow.run(job(catalogue(tmp_path / "images"), tmp_path / "inline.lance"), ray="none")
+    return rows(tmp_path / "inline.lance")
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_ray_writes_the_rows_of_this_process(
+    tmp_path: Path, joined_ray: str, inline_rows: dict[str, dict[str, Any]], gpus: int
+) -> None:
+    spec = job(
+        tmp_path / "images", tmp_path / "ray.lance", compute={"gpus_per_encoder": gpus}, table={"commit_rows": 20}
+    )
+    report = clipflow.run(spec, ray=joined_ray).document()
+    assert (report["listed"], report["embedded"], report["failed"]) == (72, 71, 1)
+    assert report["seconds"]["decode"] > 0
+    assert report["version"] > 3, "a long run becomes visible in steps"
+    assert without_run(rows(tmp_path / "ray.lance")) == without_run(inline_rows)
+    again = clipflow.run(spec, ray=joined_ray).document()
+    assert (again["version"], again["unchanged"]) == (report["version"], 72)
+
+
+def test_a_worker_that_cannot_load_the_encoder_fails_the_run_in_one_sentence(tmp_path: Path, joined_ray: str) -> None:
+    draw(tmp_path / "images", range(3))
+    spec = job(tmp_path / "images", tmp_path / "t.lance", encoder={"model": "stub:unloadable=1", "loader": "stub"})
+    with pytest.raises(EncoderError, match="unloadable"):
+        clipflow.run(spec, ray=joined_ray)
+
+
+def test_an_address_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    draw(tmp_path / "images", range(2))
+    with pytest.raises(ClusterError, match=r"127\.0\.0\.1:1"):
+        clipflow.run(job(tmp_path / "images", tmp_path / "t.lance"), ray="127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("asked", "cpus", "gpus", "images", "expected"),
+    [
+        ({}, 2, 0, 10, Layout(0, (1, 1), 0)),
+        ({}, 2, 0, 10_000, Layout(0, (1, 2), 0)),
+        ({}, 16, 4, 10_000_000, Layout(1, (1, 4), 15)),
+        ({"gpus_per_encoder": 0.5}, 16, 4, 10_000_000, Layout(0.5, (1, 8), 15)),
+        ({"gpus_per_encoder": 0}, 16, 4, 10_000_000, Layout(0, (1, 16), 0)),
+        ({"gpus_per_encoder": 1}, 4, 0, 10_000, Layout(0, (1, 4), 0)),
+        ({"encoders": [2, 8]}, 4, 0, 10_000, Layout(0, (2, 4), 0)),
+        ({"encoders": [1, 8], "gpus_per_encoder": 1}, 4, 1, 10, Layout(1, (1, 8), 3)),
+    ],
+)
+def test_the_layout_follows_the_job_and_the_cluster(
+    tmp_path: Path, asked: dict[str, Any], cpus: int, gpus: int, images: int, expected: Layout
+) -> None:
+    given = assignment(tmp_path, "a")
+    spec = job(tmp_path, tmp_path / "t.lance", compute=asked)
+    given = type(given)(spec, given.info, "a", None, given.address)
+    assert lay_out(given, cpus, gpus, images, ours=True) == expected
+
+
+def test_more_encoders_than_cpus_are_refused(tmp_path: Path) -> None:
+    given = assignment(tmp_path, "a")
+    spec = job(tmp_path, tmp_path / "t.lance", compute={"encoders": [4, 8]})
+    with pytest.raises(ClusterError, match="at least 4 encoders"):
+        lay_out(type(given)(spec, given.info, "a", None, given.address), 2, 0, 10, ours=False)
