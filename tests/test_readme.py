@@ -1,0 +1,176 @@
+"""The pages: their commands run, their jobs parse, and what they list is all there is."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import clipflow
+from clipflow.cli import LATER, main
+from clipflow.decode import DECODE_POLICY, MEDIA_TYPES
+from clipflow.demo.drawings import draw
+from clipflow.failures import FINAL, PASSING
+from clipflow.jobfile import read_text
+from clipflow.policy.scorers import SCORERS
+from clipflow.schema import COLUMNS
+from clipflow.spec import JobSpec, Rule
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+CHANGELOG = ROOT / "CHANGELOG.md"
+PAGES = [README, CHANGELOG, *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\(([^)#]+)[^)]*\)")
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [body for found, body in _BLOCK.findall(page.read_text("utf-8")) if found == kind]
+
+
+def commands(page: Path, program: str) -> list[list[str]]:
+    lines = [line for body in blocks(page, "sh") for line in body.splitlines()]
+    split = [shlex.split(line, comments=True) for line in lines]
+    return [words[1:] for words in split if words and words[0] == program]
+
+
+def rows(page: str, section: str = "") -> dict[str, list[str]]:
+    """The rows of a page's tables by their first cell, below a heading if one is named."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    if section:
+        text = re.split(r"^## ", text.split(f"\n## {section}\n")[1], flags=re.MULTILINE)[0]
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    return {row[0].strip(): [cell.strip().replace("\\|", "|") for cell in row[1:]] for row in cells}
+
+
+def named(row: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", row)
+
+
+def parts() -> list[tuple[str, Any]]:
+    """Every section of a job and its model."""
+    models = {name: field.annotation for name, field in JobSpec.model_fields.items()}
+    return [
+        ("Top level", JobSpec),
+        *((name, models[name]) for name in ("source", "encoder", "limits", "table", "compute")),
+    ]
+
+
+def test_the_readme_s_first_link_of_its_own_is_the_main_flow() -> None:
+    links = [link for link in _LINK.findall(README.read_text("utf-8")) if "://" not in link]
+    assert links[0] == "clipflow/pipeline.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in _LINK.findall(page.read_text("utf-8")):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_job_of_a_page_is_a_job(page: Path) -> None:
+    for body in blocks(page, "yaml"):
+        assert read_text(body, page.name).name == "catalog"
+
+
+def test_the_readme_s_two_commands_are_targets() -> None:
+    targets = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert commands(README, "make") == [["demo"], ["test"]]
+    assert {"demo", "test", "help"} <= set(targets)
+
+
+def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "uploads").mkdir()
+    rng = np.random.default_rng(3)
+    for colour, shape in (("red", "circle"), ("blue", "star"), ("green", "triangle")):
+        draw(rng, colour, shape).save(f"uploads/{colour}.png")
+    Image.new("RGB", (32, 32), "grey").save("uploads/small.png")
+    (job,) = blocks(README, "yaml")
+    (tmp_path / "job.yaml").write_text(job)
+    said = {}
+    for words in commands(README, "clipflow"):
+        capsys.readouterr()
+        assert main(words) == 0, words
+        said[" ".join(words[:2])] = capsys.readouterr().out
+    assert list(said)[:3] == ["doctor job.yaml", "plan job.yaml", "run job.yaml"]
+    assert "4 listed: 4 unchanged" in said["run job.yaml"], "the second run"
+    assert said["search lake/catalog.lance"].splitlines()[0].strip().endswith("uploads/red.png")
+    (python,) = blocks(README, "python")
+    names: dict[str, Any] = {}
+    exec(python, names)
+    assert names["report"].counts["unchanged"] == 4
+    (rejected,) = names["table"].sql("select reasons from images where status = 'rejected'")
+    assert rejected == {"reasons": ["blurry", "too_small"]}
+
+
+def test_the_readme_names_every_verb_that_comes_later() -> None:
+    text = README.read_text("utf-8").split("## What is not there yet")[1]
+    for verb in LATER:
+        assert f"`{verb}`" in text
+
+
+@pytest.mark.parametrize(("section", "model"), parts(), ids=lambda value: value if isinstance(value, str) else "")
+def test_the_page_of_the_job_file_has_every_key(section: str, model: Any) -> None:
+    found = {name for row in rows("jobfile.md", section) for name in named(row)}
+    assert found == set(model.model_fields)
+
+
+def test_the_page_of_the_job_file_has_every_default() -> None:
+    minimal = {"name": "n", "source": {"uri": "a"}, "encoder": {"model": "m"}, "table": {"uri": "t.lance"}}
+    for section, model in parts():
+        for row, (default, *_) in rows("jobfile.md", section).items():
+            for key, said in [(named(row)[0], named(default)[0])] if named(row) and named(default) else []:
+                if model is JobSpec or (section == "encoder" and key == "loader"):
+                    continue
+                whole = {**minimal, section: {**minimal.get(section, {}), key: yaml.safe_load(said)}}  # type: ignore[dict-item]
+                assert JobSpec.model_validate(whole) == JobSpec.model_validate(minimal), (section, key)
+
+
+def test_the_page_of_the_job_file_has_every_key_of_a_rule_and_every_score() -> None:
+    text = (ROOT / "docs" / "jobfile.md").read_text("utf-8").split("\n## policy\n")[1].split("\n## ")[0]
+    assert set(Rule.model_fields) <= set(named(text))
+    assert {"rules", "purpose", "owner", "contact"} <= set(named(text))
+    assert {name for row in rows("jobfile.md", "policy") for name in named(row)} >= set(SCORERS)
+
+
+def test_the_page_of_the_table_is_the_schema() -> None:
+    listed = {row: cells for row, cells in rows("table.md", "Columns of every table").items() if named(row)}
+    assert listed == {f"`{column.name}`": [str(column.type), column.doc] for column in COLUMNS}
+
+
+def test_the_page_of_decoding_has_every_code_and_the_policy() -> None:
+    text = (ROOT / "docs" / "decoding.md").read_text("utf-8")
+    final, passing = text.split("*Final* codes")[1].split("*Passing* codes")
+    assert set(re.findall(r"^\| `(\w+)`", final, re.MULTILINE)) == FINAL
+    assert set(re.findall(r"^\| `(\w+)`", passing, re.MULTILINE)) == PASSING
+    policy = rows("decoding.md")
+    for words in ("applied", "composited on white", "first frame", "ignored", "high byte"):
+        assert words in DECODE_POLICY.values()
+        assert [words] in policy.values()
+    formats = text.split("Decoded are ")[1].split(".")[0].replace(" and ", ", ").upper().split(", ")
+    assert set(formats) == set(MEDIA_TYPES)
+
+
+def test_the_page_of_airflow_names_what_the_dags_read() -> None:
+    read = {
+        name
+        for path in (ROOT / "dags").glob("*.py")
+        for name in re.findall(r"environ\.get\(\"(\w+)\"", path.read_text("utf-8"))
+    }
+    page = rows("airflow.md")
+    assert {name for row in page for name in named(row)} == read
+    daily = (ROOT / "dags" / "clip_embed_daily.py").read_text("utf-8")
+    for row, (default, _) in page.items():
+        if named(default) and named(row):
+            assert f'"{named(row)[0]}", "{named(default)[0]}"' in daily
+
+
+def test_the_newest_change_is_of_this_version() -> None:
+    versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", CHANGELOG.read_text("utf-8"), re.MULTILINE)
+    assert versions[0] == clipflow.__version__
+    assert versions == sorted(versions, key=lambda version: [int(n) for n in version.split(".")], reverse=True)
