@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ray_fixtures import joined_ray, standing_ray
 from tests.s3 import s3
 
 PLUGIN = Path(__file__).parent / "plugins" / "stub_encoder"
@@ -18,7 +19,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in [name for name in os.environ if name.startswith(("AWS_", "CLIPFLOW_", "RAY_ADDRESS"))]:
     del os.environ[_name]
 
-__all__ = ["s3"]
+__all__ = ["joined_ray", "s3", "standing_ray"]
 
 
 def pytest_report_header() -> str:

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -132,12 +133,9 @@ def test_too_many_failures_end_the_run_after_the_commit(tmp_path: Path) -> None:
     (tmp_path / "images/a.png").write_bytes(picture(1))
     for name in "bcd":
         (tmp_path / f"images/{name}.png").write_bytes(b"no picture")
-    try:
+    with pytest.raises(TooManyFailed) as caught:
         clipflow.run(job(tmp_path / "images", tmp_path / "t.lance"), ray="none")
-    except TooManyFailed as error:
-        assert not error.retryable
-        assert error.report is not None
-        assert (error.report["failed"], error.report["embedded"]) == (3, 1)
-    else:
-        raise AssertionError("three of four failed, and the run passed")
+    assert not caught.value.retryable
+    assert caught.value.report is not None
+    assert (caught.value.report["failed"], caught.value.report["embedded"]) == (3, 1)
     assert len(rows(tmp_path / "t.lance")) == 4

@@ -107,7 +107,7 @@ def review(folder: Path, given_verdict: str) -> None:
     dataset = open_images(given.address)
     row = dataset.to_table(with_row_address=True)
     address = row.column("_rowaddr").to_pylist()
-    values = {"reviewed_verdict": given_verdict, "reviewed_by": "ann", "reviewed_why": "looked", "status": given_verdict}
+    values = {"reviewed_verdict": given_verdict, "reviewed_by": "ann", "status": given_verdict}
     plain = row.drop_columns(["_rowaddr"]).to_pylist()[0] | values
     schema = dataset.schema.remove_metadata()
     fragments = lance.fragment.write_fragments(pa.Table.from_pylist([plain], schema), given.address.images, schema)
@@ -140,11 +140,10 @@ def test_a_closed_operation_commits_nothing_more(tmp_path: Path) -> None:
     given = assignment(tmp_path, "a")
     waiting = staged(given, {"key": 1})
     operation = Operation(given.address, given.record, RunReport(given.run_id))
-    with pytest.raises(OperationClosed), operation:
-        operation.open()
-        other = Operation(given.address, given.record, RunReport(given.run_id, version=1))
-        with other:
-            pass
+    operation.open()
+    with Operation(given.address, given.record, RunReport(given.run_id, version=1)):
+        pass
+    with pytest.raises(OperationClosed):
         commit_receipts(given.address, [waiting], operation, given.spec.policy.policy_id)
     assert rows(table(tmp_path)) == {}
 

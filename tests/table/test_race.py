@@ -16,9 +16,7 @@ PROCESSES, COMMITS, KEYS_IN_ALL, KEYS_EACH = 6, 20, 40, 12
 def plan(number: int) -> list[dict[int, int]]:
     """What one process will commit: the second of each key's source, commit by commit."""
     chance = random.Random(number)
-    return [
-        {key: chance.randrange(5) for key in chance.sample(range(KEYS_IN_ALL), KEYS_EACH)} for _ in range(COMMITS)
-    ]
+    return [{key: chance.randrange(5) for key in chance.sample(range(KEYS_IN_ALL), KEYS_EACH)} for _ in range(COMMITS)]
 
 
 def commit_many(folder: Path, number: int, start: Any) -> None:

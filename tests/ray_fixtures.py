@@ -1,21 +1,40 @@
-"""One Ray for the tests of this folder, with a GPU that exists by name only."""
+"""One standing Ray for all tests, with a GPU that exists by name only."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 # As the engine does before it starts a Ray on loopback; read when Ray is imported.
 os.environ |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "7" * 64}
 
 
+@dataclass(frozen=True)
+class StandingRay:
+    """A Ray in a process of its own, which drivers can join and be killed beside."""
+
+    address: str
+    pid: int
+
+    def workers(self) -> list[psutil.Process]:
+        """Its processes that run an actor of Ray Data."""
+        found = []
+        for process in psutil.Process(self.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "MapWorker" in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+
 @pytest.fixture(scope="session")
-def standing_ray() -> Iterator[str]:
-    """A Ray in a process of its own, which drivers can join and be killed beside; its address."""
+def standing_ray() -> Iterator[StandingRay]:
     code = (
         "import os, sys, time, logging\n"
         "from clipflow.engine.cluster import start_local\n"
@@ -36,7 +55,7 @@ def standing_ray() -> Iterator[str]:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield StandingRay(process.stdout.readline().strip(), process.pid)
         finally:
             process.stdin.close()
             try:
@@ -48,12 +67,12 @@ def standing_ray() -> Iterator[str]:
 
 
 @pytest.fixture
-def joined_ray(standing_ray: str) -> Iterator[str]:
+def joined_ray(standing_ray: StandingRay) -> Iterator[str]:
     """This process is a driver of the standing Ray for a while."""
     import ray
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(address=standing_ray, logging_level="ERROR", log_to_driver=False)
-        yield standing_ray
+        ray.init(address=standing_ray.address, logging_level="ERROR", log_to_driver=False)
+        yield standing_ray.address
         ray.shutdown()
