@@ -7,6 +7,7 @@ import pytest
 
 import clipflow
 from clipflow.errors import SourceError, TableError
+from clipflow.storage import Storage
 from tests.catalogues import job, picture
 from tests.s3 import ADMIN, READER, S3Server
 
@@ -48,7 +49,7 @@ def test_images_and_table_on_s3(s3: S3Server, bucket: str) -> None:
 def test_lancedb_opens_the_tables_by_name(s3: S3Server, bucket: str) -> None:
     s3.put("a.png", picture(1), bucket)
     clipflow.run(job(f"s3://{bucket}/a.png", f"s3://{bucket}/lake/catalog.lance"), ray="none")
-    options = clipflow.open(f"s3://{bucket}/lake/catalog.lance").images.initial_storage_options()
+    options = Storage().lance_options(f"s3://{bucket}/lake")
     folder = lancedb.connect(f"s3://{bucket}/lake", storage_options=options)
     assert folder.open_table("catalog").count_rows() == 1
     assert folder.open_table("catalog_runs").count_rows() == 1
@@ -69,12 +70,23 @@ def test_a_table_that_may_not_be_written_is_one_sentence(
         clipflow.run(job(tmp_path / "a.png", f"s3://{bucket}/lake/t.lance"), ray="none")
 
 
-def test_wrong_credentials_are_one_sentence(s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("table", ["here", "there"])
+def test_wrong_credentials_are_one_sentence(
+    s3: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, table: str
+) -> None:
     s3.use(monkeypatch, ("wrong", "secretsecret"))
-    with pytest.raises(SourceError) as caught:
-        clipflow.run(job(f"s3://{bucket}/x/", f"s3://{bucket}/t.lance"), ray="none")
+    uri = tmp_path / "t.lance" if table == "here" else f"s3://{bucket}/t.lance"
+    with pytest.raises(SourceError if table == "here" else TableError) as caught:
+        clipflow.run(job(f"s3://{bucket}/x/", uri), ray="none")
     assert "secretsecret" not in str(caught.value)
     assert "AWS_" in caught.value.mend
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_in_a_missing_bucket_is_one_sentence(s3: S3Server, bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture(1))
+    with pytest.raises(TableError, match="no-such-bucket"):
+        clipflow.run(job(tmp_path / "a.png", "s3://no-such-bucket/lake/t.lance"), ray="none")
 
 
 def test_images_and_table_on_s3_by_ray(s3: S3Server, bucket: str) -> None:

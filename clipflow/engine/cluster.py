@@ -4,6 +4,7 @@ import logging
 import os
 import secrets
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,6 +61,8 @@ def start_local(cpus: int | None = None, gpus: int | None = None, folder: str | 
         os.environ.setdefault(name, value)
     import ray
 
+    # The forked child at once becomes another program and never touches Lance.
+    warnings.filterwarnings("ignore", message="lance is not fork-safe")
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.ERROR)
     # RAY_ADDRESS would turn this into joining.
