@@ -136,6 +136,8 @@ def test_run_takes_an_interval_and_changes(say: Say, home: Home) -> None:
     assert not home.table.parent.exists(), "an empty listing creates nothing"
     code, out, _ = say("run", home.job, "--interval", "2001-01-01", "2101-01-01", *changes, "--json")
     assert (code, one_document(out)["rejected"]) == (0, 4)
+    assert one_document(say("search", home.table, "red", "--json")[1]) == []
+    assert len(one_document(say("search", home.table, "red", "--all", "--json")[1])) == 4
 
 
 def test_run_that_fails_says_what_it_did(say: Say, home: Home) -> None:
@@ -179,8 +181,6 @@ def test_search_by_text_and_by_picture(say: Say, filled: Home) -> None:
 
 
 def test_search_narrows(say: Say, filled: Home) -> None:
-    everything = one_document(say("search", filled.table, "red", "--all", "--json")[1])
-    assert len(everything) == 4
     assert one_document(say("search", filled.table, "red", "--where", "width > 48", "--json")[1]) == []
     assert one_document(say("search", filled.table, "red", "--version", 1, "--json")[1]) == []
 

@@ -152,6 +152,12 @@ def test_a_cluster_that_is_none_is_bad_and_may_be_there_later(write: Write) -> N
     assert (diagnosis.exit_code, diagnosis.document()["error"]["retryable"]) == (1, True)
 
 
+def test_the_gravest_part_decides_how_it_ends(write: Write) -> None:
+    diagnosis = examine(write(encoder={"model": "demmo"}), [], None, "nowhere")
+    assert bad(diagnosis) == ["encoder", "ray"]
+    assert (diagnosis.exit_code, diagnosis.document()["error"]["class"]) == (2, "EncoderError")
+
+
 def test_every_bad_part_is_named_at_once(write: Write) -> None:
     path = write(
         source={"uri": "/nowhere/images"},
@@ -161,5 +167,6 @@ def test_every_bad_part_is_named_at_once(write: Write) -> None:
     )
     diagnosis = examine(path, [], None, None)
     assert bad(diagnosis) == ["source", "encoder", "policy", "table"]
+    assert diagnosis.document()["error"]["class"] == "SourceError", "the first of them"
     assert len(diagnosis.text().splitlines()) == 5
     assert [line[:3] for line in diagnosis.text().splitlines()] == ["ok ", "BAD", "BAD", "BAD", "BAD"]
