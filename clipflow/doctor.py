@@ -12,13 +12,13 @@ import numpy as np
 from clipflow.encoders import describe, load_encoder
 from clipflow.engine.cluster import cluster
 from clipflow.errors import ClipflowError, EncoderError, TableError
+from clipflow.faults import storage_error
 from clipflow.interval import Interval
 from clipflow.jobfile import read_job
 from clipflow.pipeline import assign
 from clipflow.policy.check import check_policy
 from clipflow.source import list_source
 from clipflow.spec import JobSpec
-from clipflow.storage import storage_error
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipflow.failures import ImageFailure
+from clipflow.faults import failure_kind
 from clipflow.spec import Limits
-from clipflow.storage import Storage, failure_kind
+from clipflow.storage import Storage
 from clipflow.uri import local_path, scheme, split_s3
 
 S3_AT_ONCE = 16

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Iterator
 
 from clipflow.errors import SourceError
+from clipflow.faults import storage_error
 from clipflow.source.listing import Listed
-from clipflow.storage import storage_error
 from clipflow.uri import encode_name, local_path
 
 Identity = tuple[int, int]

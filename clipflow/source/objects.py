@@ -7,11 +7,12 @@ from typing import Any
 from fsspec.utils import glob_translate
 
 from clipflow.errors import SourceError
+from clipflow.faults import storage_error
 from clipflow.source.folder import exists, require, walk
 from clipflow.source.listing import Listed, microseconds
 from clipflow.source.window import Window
 from clipflow.spec import SourceSpec
-from clipflow.storage import Storage, storage_error
+from clipflow.storage import Storage
 from clipflow.uri import canonical, scheme, shown, split_s3
 
 _MAGIC = re.compile(r"[*?[]")

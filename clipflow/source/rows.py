@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from clipflow.errors import ClipflowError, SourceError
-from clipflow.storage import Storage, failure_kind, storage_error
+from clipflow.faults import failure_kind, storage_error
+from clipflow.storage import Storage
 from clipflow.uri import local_path, scheme, shown, split_s3
 
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from clipflow.faults import failure_kind, storage_error
 from clipflow.source.folder import state
 from clipflow.source.listing import Listed, microseconds
-from clipflow.storage import Storage, failure_kind, storage_error
+from clipflow.storage import Storage
 from clipflow.uri import local_path, scheme, split_s3
 
 _FILES_AT_ONCE = 8

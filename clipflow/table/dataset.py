@@ -7,8 +7,8 @@ import lance
 import pyarrow as pa
 
 from clipflow.errors import ClipflowError, TableError
+from clipflow.faults import storage_error
 from clipflow.schema import SCHEMA_VERSION
-from clipflow.storage import storage_error
 from clipflow.table.address import TableAddress
 
 _CREATE_ATTEMPTS = 20

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 from clipflow.errors import SourceError, StorageUnavailable
+from clipflow.faults import failure_kind, storage_error
 from clipflow.spec import StorageSpec
-from clipflow.storage import Storage, failure_kind, storage_error
+from clipflow.storage import Storage
 from tests.s3 import ADMIN, READER, S3Server, free_port
 
 
