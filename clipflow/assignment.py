@@ -1,6 +1,7 @@
 """All that a worker is told of a run, and what follows from it."""
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
 from clipflow.version import __version__
 
+_RUNTIME = ("torch", "transformers", "pillow", "simplejpeg", "pylance", "ray")
 CLOCKS = ("fetch", "decode", "embed", "score")
 
 
@@ -41,6 +43,7 @@ class Assignment:
             ("pixels_width", pa.int32()),
             ("outcome", pa.string()),
             ("prior_run_id", pa.string()),
+            ("precision", pa.string()),
         ]
         clocks = [(f"seconds_{clock}", pa.float64()) for clock in CLOCKS]
         return pa.schema([*self.schema, *(pa.field(name, kind) for name, kind in more + clocks)])
@@ -61,7 +64,9 @@ class Assignment:
             "spec": spec.body(),
             "fingerprint": spec.fingerprint,
             "encoder_id": self.info.encoder_id,
-            "encoder": self.info.card(),
+            "encoder": self.info.card(
+                precision=spec.encoder.precision, backend=spec.compute.backend, runtime=runtime()
+            ),
             "policy_id": spec.policy.policy_id,
             "policy": spec.policy.body(),
             "interval_start": self.interval.start if self.interval else None,
@@ -69,3 +74,8 @@ class Assignment:
             "context": dict(spec.context),
             "clipflow_version": __version__,
         }
+
+
+def runtime() -> dict[str, str]:
+    """Versions of the libraries that compute, as installed with the driver; recorded, not keyed."""
+    return {name: version(name) for name in _RUNTIME}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from clipflow.documents import to_json
-from clipflow.errors import ClipflowError, NotYet, StageError, UsageError
+from clipflow.errors import ClipflowError, Interrupted, NotYet, StageError, UsageError
 
 Answer = tuple[Any, str]
 
@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClipflowError as error:
         return _fail(error, as_json)
     except KeyboardInterrupt:
-        print("clipflow: interrupted; what was committed stays, run again for the rest.", file=sys.stderr)
-        return 130
+        return _fail(Interrupted("Interrupted; what was committed stays.", "Run it again for the rest."), as_json)
     except BrokenPipeError:
         return 1
     except Exception as error:
@@ -80,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _terminated(number: int, frame: object) -> NoReturn:
     # Leaving by an exception lets the operation close its row and Ray end its workers.
-    raise SystemExit(128 + number)
+    raise KeyboardInterrupt
 
 
 def _fail(error: ClipflowError, as_json: bool) -> int:

@@ -18,6 +18,7 @@
         ├── StagedFilesGone          a clean-up took staged files before their commit; retry
         ├── CommitContention         other writers kept winning the commit; retry
         ├── StorageUnavailable       storage did not answer; retry
+        ├── Interrupted              somebody ended the process; retry
         ├── ClusterError             Ray could not be reached, or lost the job; retry
         └── StageError               code of a stage raised: a defect here or in a plugin; final
 
@@ -150,6 +151,12 @@ class CommitContention(JobError):
 
 class StorageUnavailable(JobError):
     """Storage did not answer."""
+
+    retryable = True
+
+
+class Interrupted(JobError):
+    """Somebody ended the process; what was committed stays."""
 
     retryable = True
 

@@ -8,8 +8,6 @@ Nothing is kept between runs but the table: to resume is to run again.
 import logging
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import lance
 
@@ -17,9 +15,10 @@ from clipflow.assignment import Assignment
 from clipflow.encoders import describe
 from clipflow.engine import choose, run_stages
 from clipflow.interval import Interval
+from clipflow.later import check_supported
 from clipflow.policy.check import check_policy
 from clipflow.progress import Progress
-from clipflow.report import RunReport
+from clipflow.report import Plan, RunReport
 from clipflow.source import list_source, listing_schema
 from clipflow.spec import JobSpec
 from clipflow.subtract import Subtraction, subtract
@@ -30,36 +29,9 @@ from clipflow.table.forgotten import read_forgotten
 from clipflow.table.images import check_images, ensure_images
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt
+from clipflow.table.withdraw import withdraw
 
 log = logging.getLogger("clipflow")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do."""
-
-    assignment: Assignment
-    left: Subtraction
-    version: int | None
-
-    def document(self) -> dict[str, Any]:
-        """As plain data, the JSON of `clipflow plan --json`."""
-        counts = ("listed", "repeated", "unchanged", "forgotten", "to_fetch", "bytes")
-        return {
-            "table": self.assignment.address.uri,
-            "version": self.version,
-            **{name: getattr(self.left, name) for name in counts},
-            "encoder": self.assignment.info.card(),
-        }
-
-    def text(self) -> str:
-        """As a few lines for people."""
-        left, info = self.left, self.assignment.info
-        return (
-            f"{left.listed} listed: {left.unchanged} unchanged, {left.forgotten} forgotten, {left.to_fetch} to fetch "
-            f"({left.bytes / 1e6:.1f} MB)\nencoder {info.model}, {info.dim} dimensions, {info.encoder_id[:12]}\n"
-            f"table {self.assignment.address.uri}, version {self.version}"
-        )
 
 
 def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
@@ -70,7 +42,7 @@ def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
     """
     assignment, dataset = assign(spec, interval, run_id="")
     with _list_and_subtract(assignment, dataset) as left:
-        return Plan(assignment, left, dataset.version if dataset is not None else None)
+        return Plan.of(left, assignment.address.uri, _version(dataset), assignment.info.card())
 
 
 def run(
@@ -89,7 +61,7 @@ def run(
     """
     report = RunReport(run_id=uuid.uuid4().hex)
     assignment, dataset = assign(spec, interval, report.run_id)
-    report.table, report.version = assignment.address.uri, dataset.version if dataset is not None else None
+    report.table, report.version = assignment.address.uri, _version(dataset)
     with report.clock("list"):
         left = _list_and_subtract(assignment, dataset)
     report.count(left)
@@ -98,12 +70,17 @@ def run(
             engine = choose(ray, left.to_fetch)
             operation.open()
             _embed_and_commit(assignment, left, operation, report, engine, progress)
+        if left.gone:
+            operation.open()
+            rows, report.version = withdraw(assignment.address, left.gone_rows(spec.table.commit_rows), operation)
+            report.withdrawn += rows
         report.check(spec.limits.max_failed_share)
     return report
 
 
 def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:
     """All that can be refused is refused here."""
+    check_supported(spec)
     info = describe(spec.encoder)
     check_policy(spec.policy, spec.source, has_text=info.has_text)
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
@@ -113,11 +90,18 @@ def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assig
     return assignment, dataset
 
 
+def _version(dataset: lance.LanceDataset | None) -> int | None:
+    # A dataset without rows is falsy.
+    return None if dataset is None else int(dataset.version)
+
+
 def _list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | None) -> Subtraction:
     source = assignment.spec.source
     listing = list_source(source, assignment.interval)
     forgotten = read_forgotten(assignment.address)
-    left = subtract(listing, listing_schema(source), dataset, forgotten, assignment.spec)
+    unbounded = assignment.interval is None or source.window == "all"
+    schema = listing_schema(source)
+    left = subtract(listing, schema, dataset, forgotten, assignment.spec, unbounded=unbounded)
     log.info("list: %d images under %s", left.listed, source.uri)
     log.info("subtract: %d unchanged, %d forgotten, %d to fetch", left.unchanged, left.forgotten, left.to_fetch)
     return left

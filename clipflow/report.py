@@ -1,11 +1,11 @@
-"""What a run did, in the words of the contract. Importing this costs no torch, ray or lance."""
+"""What a run did, or would do, in the words of the contract. Importing this costs no torch, ray or lance."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from clipflow.errors import TooManyFailed
 from clipflow.failures import CODES, PASSING
@@ -19,12 +19,58 @@ if TYPE_CHECKING:
 CLOCKS = ("list", "fetch", "decode", "embed", "score", "stage", "commit", "total")
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        version: The images table's version now; None when there is no table.
+        to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
+        gone: Rows that the run would withdraw.
+        encoder: The encoder's card.
+    """
+
+    table: str
+    version: int | None
+    listed: int
+    repeated: int
+    unchanged: int
+    forgotten: int
+    to_fetch: int
+    bytes: int
+    gone: int
+    encoder: dict[str, Any]
+
+    @classmethod
+    def of(cls, left: "Subtraction", table: str, version: int | None, encoder: dict[str, Any]) -> Self:
+        """From what subtract found."""
+        counts = ("listed", "repeated", "unchanged", "forgotten", "to_fetch", "bytes", "gone")
+        found: dict[str, Any] = {name: getattr(left, name) for name in counts}
+        return cls(table=table, version=version, encoder=encoder, **found)
+
+    def document(self) -> dict[str, Any]:
+        """As plain data, the JSON of `clipflow plan --json`."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """As a few lines for people."""
+        card = self.encoder
+        return (
+            f"{self.listed} listed: {self.unchanged} unchanged, {self.forgotten} forgotten, {self.to_fetch} to fetch "
+            f"({self.bytes / 1e6:.1f} MB)\nencoder {card['model']}, {card['dim']} dimensions, {card['encoder_id'][:12]}"
+            f"\ntable {self.table}, version {self.version}"
+        )
+
+
 @dataclass
 class RunReport:
     """Counts, verdicts, reasons and clocks of one run.
 
     Attributes:
         version: The images table's version after the run; None when there is no table.
+        repeated: Lines of a manifest that named an image again.
+        withdrawn: Rows rejected because their object is gone.
+        precisions: What the workers computed in.
         seconds: Busy seconds by step, summed over workers; `total` is wall time.
     """
 
@@ -32,6 +78,8 @@ class RunReport:
     table: str = ""
     version: int | None = None
     repeated: int = 0
+    withdrawn: int = 0
+    precisions: set[str] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
@@ -59,6 +107,7 @@ class RunReport:
     def land(self, landed: "Landed", receipts: "Sequence[Receipt]") -> None:
         """Take over what a commit came to."""
         self.version = landed.version
+        self.precisions.update(*(receipt.precisions for receipt in receipts))
         self.outcomes += landed.outcomes
         self.statuses += landed.statuses
         self.reasons += landed.reasons
@@ -101,6 +150,7 @@ class RunReport:
             "version": self.version,
             **self.counts,
             "repeated": self.repeated,
+            "withdrawn": self.withdrawn,
             **{name: self.statuses[name] for name in VERDICTS},
             "reasons": dict(sorted(self.reasons.items())),
             "seconds": {clock: round(self.seconds[clock], 3) for clock in CLOCKS},
@@ -118,6 +168,8 @@ def describe_run(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"{document['listed']} listed: {counts}"
     if document["repeated"]:
         yield f"{document['repeated']} lines of the manifest named an image again"
+    if document["withdrawn"]:
+        yield f"{document['withdrawn']} rows withdrawn: their object is gone"
     yield "verdicts: " + ", ".join(f"{document[name]} {name}" for name in VERDICTS)
     if document["reasons"]:
         yield "reasons: " + ", ".join(f"{name} {count}" for name, count in document["reasons"].items())

@@ -37,6 +37,8 @@ def _whole(value: object) -> object:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
+# Bounds are compared as float32.
+Bound = Annotated[float, Field(ge=-3.4e38, le=3.4e38)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 
 
@@ -123,10 +125,10 @@ class Rule(Part):
 
     name: str
     score: str
-    review_below: float | None = None
-    review_above: float | None = None
-    reject_below: float | None = None
-    reject_above: float | None = None
+    review_below: Bound | None = None
+    review_above: Bound | None = None
+    reject_below: Bound | None = None
+    reject_above: Bound | None = None
     labels: dict[str, str | tuple[str, ...]] | None = None
     templates: tuple[str, ...] | None = None
     label: str | None = None

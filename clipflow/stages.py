@@ -123,9 +123,10 @@ class Embed:
         torch.set_num_threads(1)
         self._given = assignment
         self._one_at_a_time = threading.Lock()
-        self._encoder = load_encoder(
-            assignment.spec.encoder, precision=assignment.spec.encoder.precision, device=device
-        )
+        asked = assignment.spec.encoder
+        # A branch may have moved since the driver resolved it.
+        resolved = asked.model_copy(update={"revision": assignment.info.commit or asked.revision})
+        self._encoder = load_encoder(resolved, precision=asked.precision, device=device)
         if self._encoder.info.encoder_id != assignment.info.encoder_id:
             raise EncoderMismatch(
                 f"This worker's copy of {assignment.info.model} is not the driver's "
@@ -204,6 +205,7 @@ class Embed:
             "embedded_at": embedded_at,
             "judged_at": [now] * len(rows),
             "policy_id": [policy.policy_id] * len(rows),
+            "precision": [self._encoder.precision if there == "embedded" else None for there in outcomes],
         }
         for name, items in filled.items():
             rows = _with(rows, name, pa.array(items, self._given.flight.field(name).type))

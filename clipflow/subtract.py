@@ -20,6 +20,8 @@ from clipflow.failures import FINAL
 from clipflow.schema import COLUMNS, SOURCE_STATE
 from clipflow.spec import JobSpec
 from clipflow.table.forgotten import Forgotten
+from clipflow.table.withdraw import SOURCE_DELETED
+from clipflow.uri import canonical
 
 _MEMORY_LIMIT = "1GB"
 _KNOWN = ["image_id", *SOURCE_STATE, "caption", "status", "reasons", "attempts", "run_id"]
@@ -47,6 +49,7 @@ class Subtraction:
         repeated: Listing lines beyond the first of an image.
         to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
         bytes: Sum of the sizes of the images whose bytes will be fetched, where the store says them.
+        gone: Rows under the listed prefix whose object is not there any more; looked for when the job asks.
     """
 
     listed: int = 0
@@ -55,6 +58,7 @@ class Subtraction:
     forgotten: int = 0
     to_fetch: int = 0
     bytes: int = 0
+    gone: int = 0
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     _folder: tempfile.TemporaryDirectory[str] = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="clipflow-")
@@ -78,6 +82,12 @@ class Subtraction:
             for batch in pq.ParquetFile(left).iter_batches(batch_size=rows):
                 yield pa.Table.from_batches([batch]).cast(self.schema)
 
+    def gone_rows(self, rows: int) -> Iterator[pa.Table]:
+        """(image_id, run_id) of the rows whose object is gone, at most `rows` at a time."""
+        if self.gone:
+            for batch in pq.ParquetFile(self.folder / "gone.parquet").iter_batches(batch_size=rows):
+                yield pa.Table.from_batches([batch])
+
 
 def subtract(
     listing: Iterable[pa.RecordBatch],
@@ -85,6 +95,8 @@ def subtract(
     table: lance.LanceDataset | None,
     forgotten: Forgotten,
     spec: JobSpec,
+    *,
+    unbounded: bool = True,
 ) -> Subtraction:
     """Spool the listing and decide, image by image, whether there is anything to do.
 
@@ -92,13 +104,18 @@ def subtract(
         listing: Batches of `schema`; of lines with the same image_id the last wins.
         table: The images table, None when there is none yet.
         forgotten: Tombstones.
+        unbounded: The listing holds all that the source has, so what is not in it is gone.
     """
     result = Subtraction(schema=work_schema(schema))
     try:
         lines = _spool(listing, schema, result.folder / "listing.parquet")
-        if lines:
-            with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
+        with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
+            db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
+            db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
+            if lines:
                 _decide(db, result, lines, table, forgotten, spec)
+            if table is not None and unbounded and spec.source.deleted == "reject":
+                _find_gone(db, result, table, canonical(spec.source.uri))
     except BaseException:
         result._folder.cleanup()
         raise
@@ -123,8 +140,6 @@ def _decide(
     forgotten: Forgotten,
     spec: JobSpec,
 ) -> None:
-    db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
-    db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
     attributes = [f"attr_{name}" for name in spec.source.attributes]
     known = _known_rows(table, attributes)
     tombstones = pa.table({"hash": pa.array(sorted(forgotten.image_ids), pa.string())})
@@ -157,7 +172,7 @@ def _decide(
             WHEN status = 'failed' AND same_state
                 AND (reasons[1] IN ({final}) OR tried >= {spec.limits.max_attempts}) THEN 'unchanged'
             WHEN status = 'failed' THEN '{FETCH}'
-            WHEN same_state AND same_words AND NOT coalesce(list_contains(reasons, 'source_deleted'), false)
+            WHEN same_state AND same_words AND NOT coalesce(list_contains(reasons, '{SOURCE_DELETED}'), false)
                 THEN 'unchanged'
             WHEN same_state OR same_bytes THEN '{REFRESH}'
             ELSE '{FETCH}' END AS action
@@ -179,6 +194,23 @@ def _decide(
             FROM todo WHERE action <> 'forgotten'
         ) TO '{result.folder / "work.parquet"}' (FORMAT parquet)
     """)
+
+
+def _find_gone(db: duckdb.DuckDBPyConnection, result: Subtraction, table: lance.LanceDataset, root: str) -> None:
+    held = ["image_id", "source_uri", "run_id", "status", "reasons", "reviewed_verdict"]
+    db.register("held", table.scanner(columns=held).to_reader())
+    db.execute(
+        f"""
+        COPY (
+            SELECT image_id, run_id FROM held ANTI JOIN lines USING (image_id)
+            WHERE (source_uri = $root OR starts_with(source_uri, $folder))
+                AND status <> 'failed' AND reviewed_verdict IS NULL
+                AND NOT coalesce(list_contains(reasons, '{SOURCE_DELETED}'), false)
+        ) TO '{result.folder / "gone.parquet"}' (FORMAT parquet)
+        """,
+        {"root": root, "folder": f"{root.rstrip('/')}/"},
+    )
+    result.gone = pq.ParquetFile(result.folder / "gone.parquet").metadata.num_rows
 
 
 def _known_rows(table: lance.LanceDataset | None, attributes: list[str]) -> pa.RecordBatchReader | pa.Table:

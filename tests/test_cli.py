@@ -18,7 +18,18 @@ from tests.catalogues import STUB, draw
 from tests.s3 import free_port
 
 VERBS = ("run", "plan", "search", "sql", "doctor", "demo")
-REPORT = {"run_id", "table", "version", *COUNTS, "repeated", *VERDICTS, "reasons", "seconds", "images_per_second"}
+REPORT = {
+    "run_id",
+    "table",
+    "version",
+    *COUNTS,
+    "repeated",
+    "withdrawn",
+    *VERDICTS,
+    "reasons",
+    "seconds",
+    "images_per_second",
+}
 CLOCKS = {"list", "fetch", "decode", "embed", "score", "stage", "commit", "total"}
 RULES = {"rules": [{"name": "too_small", "score": "min_side", "reject_below": 8}]}
 

@@ -35,8 +35,3 @@ def check_policy(policy: PolicySpec, source: SourceSpec, *, has_text: bool) -> N
 def score_columns(policy: PolicySpec) -> list[str]:
     """The score columns that a policy adds to the table."""
     return [column for rule in policy.rules for column in find_scorer(rule.score, rule.name).columns(rule)]
-
-
-def needs_text(policy: PolicySpec) -> bool:
-    """Whether any rule calls the text tower."""
-    return any(find_scorer(rule.score, rule.name).needs_text for rule in policy.rules)

@@ -58,6 +58,9 @@ def search(
     query = encoder.encode_texts([text]) if text is not None else _encode_image(encoder, Path(image or ""))
     conditions = [f"({where})"] * bool(where) + ["status = 'accepted'"] * (not everything)
     try:
+        if where:
+            # Alone first: joined with ours, a half condition could become a whole one.
+            dataset.scanner(filter=where, columns=["image_id"]).explain_plan()
         # Without an index, or with `use_index`, Lance's answer is exact; the prefilter keeps k full.
         found = dataset.to_table(
             columns=[*SHOWN, "_distance"],

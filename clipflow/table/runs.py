@@ -59,6 +59,7 @@ class Operation:
             return
         document = self._report.document()
         ending = {name: document[name] for name in (*COUNTS, *VERDICTS, "repeated", "reasons", "seconds")}
+        ending["encoder"] = {**self._row["encoder"], "computed_in": sorted(self._report.precisions)}
         ending |= {"to_version": document["version"], "state": "done", "ended_at": datetime.now(UTC)}
         if error is not None:
             ending |= {"state": "failed", "error": _describe(error)}
@@ -72,7 +73,9 @@ class Operation:
                 raise
 
     def open(self) -> None:
-        """Write the row as `running`, before the first commit to the images table."""
+        """Write the row as `running`, before the first commit to the images table; once is enough."""
+        if self._beat is not None:
+            return
         self._write({})
         self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
         self._beat.start()

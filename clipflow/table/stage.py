@@ -42,12 +42,14 @@ class Receipt:
         triples: (field id, name, type) of every column the files were written for.
         keys: One row per staged row, in file order; schema `KEYS`.
         seconds: Busy seconds by step.
+        precisions: What the rows' vectors were computed in.
     """
 
     fragments: list[FragmentMetadata]
     triples: list[Triple]
     keys: pa.Table
     seconds: dict[str, float]
+    precisions: frozenset[str] = frozenset()
 
     def to_row(self) -> dict[str, Any]:
         """As one plain row, for the object store."""
@@ -59,6 +61,7 @@ class Receipt:
             "triples": json.dumps(self.triples),
             "keys": sink.getvalue().to_pybytes(),
             "seconds": json.dumps(self.seconds),
+            "precisions": json.dumps(sorted(self.precisions)),
         }
 
     @classmethod
@@ -71,6 +74,7 @@ class Receipt:
             [(number, name, kind) for number, name, kind in json.loads(row["triples"])],
             keys,
             json.loads(row["seconds"]),
+            frozenset(json.loads(row["precisions"])),
         )
 
 
@@ -91,7 +95,10 @@ def stage_rows(
     """Write rows for the table as `dataset` sees it; columns the rows lack become null."""
     schema = dataset.schema.remove_metadata()
     fragments = write_fragments(fit(rows, schema), address, address.images, schema)
-    return Receipt(fragments, triples_of(dataset), keys.select(KEYS.names).cast(KEYS), dict(seconds))
+    used = (
+        frozenset(keys.column("precision").drop_null().to_pylist()) if "precision" in keys.column_names else frozenset()
+    )
+    return Receipt(fragments, triples_of(dataset), keys.select(KEYS.names).cast(KEYS), dict(seconds), used)
 
 
 def fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:
