@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import clipflow
-from clipflow.engine.ray import Layout, lay_out
+from clipflow.engine.layout import Layout, lay_out
 from clipflow.errors import ClusterError, EncoderError
 from tests.catalogues import draw, job, picture, rows
 from tests.table.staging import assignment

@@ -1,0 +1,107 @@
+"""fetch ▸ decode: listed images become rows with pixels, with a known vector, or with a failure."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from clipflow.assignment import Assignment
+from clipflow.decode import decode
+from clipflow.encoders import load_preprocess
+from clipflow.failures import ImageFailure
+from clipflow.fetch import Fetcher
+from clipflow.measures import measure
+from clipflow.stages.flight import Row, in_flight
+from clipflow.storage import Storage
+from clipflow.subtract import REFRESH
+from clipflow.table.known import KnownBytes
+from clipflow.version import __version__
+
+
+class Prepare:
+    """The stage that needs no weights."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._given = assignment
+        self._fetcher = Fetcher(Storage.of(assignment.spec.source.storage), assignment.spec.limits)
+        self._preprocess = load_preprocess(assignment.info)
+        self._known = KnownBytes(assignment.address)
+
+    def __call__(self, work: pa.Table) -> pa.Table:
+        """Work (see `subtract.work_schema`) in, rows in flight out."""
+        rows = [self._begin(item) for item in work.to_pylist()]
+        refreshed = self._refresh(rows)
+        started = time.perf_counter()
+        fetched = [row for row in rows if row["image_id"] not in refreshed]
+        self._fetch(fetched)
+        between = time.perf_counter()
+        self._decode([row for row in fetched if "data" in row])
+        ended = time.perf_counter()
+        for row in rows:
+            row["seconds_fetch"] = (between - started) / len(rows)
+            row["seconds_decode"] = (ended - between) / len(rows)
+        return in_flight(rows, self._given.flight)
+
+    def _begin(self, item: Row) -> Row:
+        context, interval = self._given.spec.context, self._given.interval
+        return item | {
+            "attempts": item["attempts"] + 1,
+            "run_id": self._given.run_id,
+            "job": self._given.spec.name,
+            "dag_id": context.get("dag_id"),
+            "dag_run_id": context.get("dag_run_id"),
+            "interval_start": interval.start if interval else None,
+            "interval_end": interval.end if interval else None,
+            "encoder_id": self._given.info.encoder_id,
+            "clipflow_version": __version__,
+        }
+
+    def _refresh(self, rows: Sequence[Row]) -> set[str]:
+        """Rows whose bytes did not change take everything but their words from the table."""
+        known = self._known.by_id(row["image_id"] for row in rows if row["action"] == REFRESH)
+        for row in rows:
+            if row["action"] == REFRESH and row["image_id"] in known:
+                _reuse(row, known[row["image_id"]])
+        return set(known)
+
+    def _fetch(self, rows: Sequence[Row]) -> None:
+        for row, data in zip(rows, self._fetcher.fetch_many([row["source_uri"] for row in rows]), strict=True):
+            if isinstance(data, ImageFailure):
+                _fail(row, data.code)
+                continue
+            row["content_sha256"] = hashlib.sha256(data).hexdigest()
+            row["data"] = data
+            if row["source_size"] is None:
+                row["source_size"] = len(data)
+        known = self._known.by_content(row["content_sha256"] for row in rows if "data" in row)
+        for row in rows:
+            if row.get("content_sha256") in known:
+                del row["data"]
+                _reuse(row, known[row["content_sha256"]])
+
+    def _decode(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            self._decode_one(row)
+
+    def _decode_one(self, row: Row) -> None:
+        data = row.pop("data")
+        try:
+            decoded = decode(data, self._given.spec.limits.max_pixels)
+        except ImageFailure as failure:
+            _fail(row, failure.code)
+            return
+        height, width = decoded.rgb.shape[:2]
+        row |= {"media_type": decoded.media_type, "width": width, "height": height, "outcome": "embedded"}
+        row |= measure(decoded.rgb, len(data))
+        pixels = self._preprocess(decoded.rgb)
+        row |= {"pixels": pixels.tobytes(), "pixels_height": pixels.shape[0], "pixels_width": pixels.shape[1]}
+
+
+def _fail(row: Row, code: str) -> None:
+    row |= {"reasons": [code], "outcome": "failed"}
+
+
+def _reuse(row: Row, known: Row) -> None:
+    row |= {name: value for name, value in known.items() if name != "image_id"}
+    row["outcome"] = "reused"
