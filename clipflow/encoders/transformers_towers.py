@@ -1,11 +1,13 @@
 """CLIP and SigLIP models of transformers, loaded strictly: what does not match is an error, never random weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoTokenizer, CLIPModel, SiglipModel
+from transformers.utils import logging as hub_logging
 
 from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
 from clipflow.encoders.geometry import Geometry
@@ -87,16 +89,17 @@ class TransformersEncoder(Encoder):
 
 def _load_model(info: EncoderInfo) -> Any:
     try:
-        model, report = _CLASSES[info.family].from_pretrained(
-            info.folder,
-            local_files_only=True,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            dtype=torch.float32,
-            # Reported below, by name, instead of a sentence that names nothing.
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        with _no_bar():
+            model, report = _CLASSES[info.family].from_pretrained(
+                info.folder,
+                local_files_only=True,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                dtype=torch.float32,
+                # Reported below, by name, instead of a sentence that names nothing.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EncoderError(f"{info.model} cannot be loaded: {first}", "Check its files.") from error
@@ -108,6 +111,18 @@ def _load_model(info: EncoderInfo) -> Any:
                 f"It is no {_CLASSES[info.family].__name__}, or its files are damaged.",
             )
     return model.eval()
+
+
+@contextmanager
+def _no_bar() -> Iterator[None]:
+    """A bar per worker for reading a local file tells nobody anything."""
+    shown = hub_logging.is_progress_bar_enabled()
+    hub_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            hub_logging.enable_progress_bar()
 
 
 def _load_tokenizer(info: EncoderInfo) -> Any:
