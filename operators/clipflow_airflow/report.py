@@ -64,7 +64,7 @@ def small(report: Report) -> Report:
 
 def moved(report: Report) -> bool:
     """Whether the run made a new version of the table: it does exactly when it wrote rows."""
-    return any(report.get(key) for key in ("embedded", "reused", "failed"))
+    return any(report.get(key) for key in ("embedded", "reused", "failed", "withdrawn"))
 
 
 def event(report: Report) -> Report:
