@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from clipflow.measures import measure
+from clipflow.measures import measure, shrink
 from tests.pictures import photographs
 
 
@@ -51,6 +51,17 @@ def test_photographs_agree_with_the_reference_libraries(name: str) -> None:
 def test_a_large_photograph_agrees() -> None:
     picture = Image.fromarray(photographs()["flower"]).resize((2003, 1507))
     _agrees(np.asarray(picture))
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(512, 512), (513, 677), (1000, 999), (1400, 777), (2000, 777), (300, 3001), (17, 16384), (17, 20000)],
+)
+def test_shrinking_is_pillows_to_the_last_bit(height: int, width: int) -> None:
+    extremes = _noise(height, width)[:, :, 0]
+    extremes[::2] = (extremes[::2] > 127) * 255  # Sums beyond a byte are clipped between the passes.
+    theirs = Image.fromarray(extremes).resize((32, 32), Image.Resampling.LANCZOS)
+    assert (shrink(extremes) == np.asarray(theirs)).all()
 
 
 @settings(max_examples=60, deadline=None)
