@@ -40,6 +40,11 @@ def choose(ray: str | None, images: int) -> str:
     return chosen
 
 
+def usable_cpus() -> int:
+    """Cores that this process may use; not every system can say which."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def check_address(address: str) -> None:
     """Ray itself takes minutes to find out that nobody listens."""
     if (found := _ADDRESS.fullmatch(address)) is None:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clipflow.engine import usable_cpus
 from clipflow.errors import ClusterError
 
 _QUIET = ("ray", "ray.data", "ray.serve")
@@ -69,7 +70,7 @@ def start_local(cpus: int | None = None, gpus: int | None = None, folder: str | 
     address = os.environ.pop("RAY_ADDRESS", None)
     try:
         ray.init(
-            num_cpus=cpus or len(os.sched_getaffinity(0)),
+            num_cpus=cpus or usable_cpus(),
             num_gpus=gpus,
             include_dashboard=False,
             log_to_driver=False,

@@ -4,7 +4,6 @@ A lane computes on one thread. Many lanes of one thread beat one lane of many: t
 computation wait for each other, and worse so when decoding takes their cores.
 """
 
-import os
 import queue
 from collections import deque
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
-from clipflow.engine import Reached, rows_per_fragment
+from clipflow.engine import Reached, rows_per_fragment, usable_cpus
 from clipflow.stages import Embed, Prepare, Stage
 from clipflow.subtract import Subtraction
 from clipflow.table.stage import Receipt
@@ -40,7 +39,7 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
 
 def _embedded(left: Subtraction, assignment: Assignment, batch_rows: int) -> Iterator[pa.Table]:
     """Judged batches, in the order of the work."""
-    lanes = max(1, min(len(os.sched_getaffinity(0)), -(-left.to_fetch // batch_rows)))
+    lanes = max(1, min(usable_cpus(), -(-left.to_fetch // batch_rows)))
     embed = Embed(assignment)
     idle: queue.SimpleQueue[Prepare] = queue.SimpleQueue()
     for _ in range(lanes):

@@ -33,7 +33,16 @@ from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.runs import Operation
 from clipflow.table.stage import KEYS, Receipt, stage_rows, triples_of
 
-_EXISTING = ["image_id", "run_id", "source_modified", "embedded_at", "status", "content_sha256", *REVIEW_COLUMNS]
+_EXISTING = [
+    "image_id",
+    "run_id",
+    "source_modified",
+    "embedded_at",
+    "status",
+    "reasons",
+    "content_sha256",
+    *REVIEW_COLUMNS,
+]
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 Row = dict[str, Any]
@@ -131,8 +140,7 @@ class _Decision:
             return staged["outcome"], True
         if there["run_id"] != staged["prior_run_id"] and _age(there) >= _age(staged):
             return "unchanged", False
-        passing = staged["status"] == "failed" and staged["reasons"][0] in PASSING
-        return staged["outcome"], not (passing and there["status"] != "failed")
+        return staged["outcome"], not (_is_passing(staged) and there["status"] != "failed")
 
     def _count(self, outcome: str, staged: Row) -> None:
         self._landed.outcomes[outcome] += 1
@@ -142,8 +150,13 @@ class _Decision:
             self._landed.reasons.update(staged["reasons"])
 
 
-def _age(row: Row) -> tuple[datetime, datetime]:
-    return row["source_modified"] or _LONG_AGO, row["embedded_at"] or _LONG_AGO
+def _age(row: Row) -> tuple[datetime, bool, datetime]:
+    """The newer source first; of one source whatever was learned before a moment's failure; then the newer result."""
+    return row["source_modified"] or _LONG_AGO, not _is_passing(row), row["embedded_at"] or _LONG_AGO
+
+
+def _is_passing(row: Row) -> bool:
+    return row["status"] == "failed" and row["reasons"][0] in PASSING
 
 
 def _existing(dataset: lance.LanceDataset, receipts: Sequence[Receipt]) -> dict[str, Row]:

@@ -70,6 +70,14 @@ def test_a_passing_failure_never_replaces_a_vector_and_a_final_one_does(tmp_path
     assert rows(table(tmp_path))[KEY]["reasons"] == ["corrupt"]
 
 
+def test_a_vector_beats_a_passing_failure_of_the_same_source_that_came_later(tmp_path: Path) -> None:
+    first, second = assignment(tmp_path, "a"), assignment(tmp_path, "b")
+    commit(first, staged(first, {"key": 1, "second": 5, "at": 9, "code": "timeout"}))
+    landed = commit(second, staged(second, {"key": 1, "second": 5, "at": 3}))
+    assert landed.outcomes == {"embedded": 1}
+    assert rows(table(tmp_path))[KEY]["status"] == "accepted"
+
+
 def test_losers_and_winners_of_one_fragment_part_ways(tmp_path: Path) -> None:
     first, second = assignment(tmp_path, "a"), assignment(tmp_path, "b")
     commit(first, staged(first, {"key": 1, "second": 5}, {"key": 2, "second": 5}))
