@@ -13,11 +13,11 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from clipflow.decode.formats import recognise
+from clipflow.decode.orientation import orientation, turn_image, turn_pixels
+from clipflow.decode.pillow_switches import own_limits
+from clipflow.decode.truncation import any_ends_early, ends_early
 from clipflow.failures import ImageFailure
-from clipflow.formats import recognise
-from clipflow.orientation import orientation, turn_image, turn_pixels
-from clipflow.switches import own_limits
-from clipflow.truncation import any_ends_early, ends_early
 
 DECODE_POLICY: dict[str, str] = {
     "exif_orientation": "applied",
