@@ -27,6 +27,7 @@ class Embed:
         torch.set_num_threads(1)
         self._given = assignment
         self._one_at_a_time = threading.Lock()
+        self._on_gpu = device != "cpu" and torch.cuda.is_available()
         asked = assignment.spec.encoder
         # A branch may have moved since the driver resolved it.
         resolved = asked.model_copy(update={"revision": assignment.info.commit or asked.revision})
@@ -79,7 +80,7 @@ class Embed:
 
     def _in_batches(self, pixels: np.ndarray) -> np.ndarray:
         asked = self._given.spec.compute.batch_size
-        size = 32 if asked == "auto" else asked
+        size = (256 if self._on_gpu else 32) if asked == "auto" else asked
         parts = [self._encoder.encode_pixels(pixels[at : at + size]) for at in range(0, len(pixels), size)]
         return np.concatenate(parts)
 

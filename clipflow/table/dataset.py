@@ -39,8 +39,10 @@ def open_dataset(
     return dataset
 
 
-def create_dataset(address: TableAddress, uri: str, schema: pa.Schema) -> lance.LanceDataset:
-    """Create an empty dataset, or open the one that another process created first."""
+def ensure_dataset(address: TableAddress, uri: str, schema: pa.Schema) -> lance.LanceDataset:
+    """The dataset, created empty when there is none; of several creators at once one wins and the others open."""
+    if (there := open_dataset(address, uri)) is not None:
+        return there
     for _ in range(_CREATE_ATTEMPTS):
         try:
             # With the default retries the same call replaces a dataset that exists.

@@ -9,7 +9,7 @@ from lance.commit import CommitConflictError
 
 from clipflow.errors import CommitContention, EncoderMismatch, PolicyError, TableError
 from clipflow.table.address import TableAddress
-from clipflow.table.dataset import as_ours, create_dataset, metadata, open_dataset
+from clipflow.table.dataset import as_ours, ensure_dataset, metadata, open_dataset
 
 _ALTER_ATTEMPTS = 100
 
@@ -61,9 +61,7 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
 
 def ensure_images(address: TableAddress, schema: pa.Schema, about: dict[str, str]) -> lance.LanceDataset:
     """Create the table, or add the columns that the run needs and it lacks; refuse a table of another kind."""
-    dataset = open_dataset(address)
-    if dataset is None:
-        dataset = create_dataset(address, address.images, schema.with_metadata(about))
+    dataset = ensure_dataset(address, address.images, schema.with_metadata(about))
     for _ in range(_ALTER_ATTEMPTS):
         check_images(dataset, schema, about)
         missing = [field for field in schema if field.name not in dataset.schema.names]

@@ -15,7 +15,7 @@ from clipflow.errors import ClipflowError, OperationClosed
 from clipflow.report import RunReport
 from clipflow.schema import COUNTS, RUNS, VERDICTS
 from clipflow.table.address import TableAddress
-from clipflow.table.dataset import create_dataset, open_dataset
+from clipflow.table.dataset import ensure_dataset, open_dataset
 from clipflow.table.guard import Change, guarded_commit, write_fragments
 
 HEARTBEAT_SECONDS = 60.0
@@ -42,6 +42,7 @@ class Operation:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._beat: threading.Thread | None = None
+        self._written = False
 
     @property
     def run_id(self) -> str:
@@ -83,7 +84,9 @@ class Operation:
     def ensure_open(self) -> None:
         """Raises OperationClosed when somebody else closed the row."""
         runs = open_dataset(self._address, self._address.runs)
-        states = _find(runs, self.run_id).column("state").to_pylist() if runs is not None else []
+        self._check([] if runs is None else _find(runs, self.run_id).column("state").to_pylist())
+
+    def _check(self, states: list[str]) -> None:
         if states != [RUNNING]:
             raise OperationClosed(
                 f"The run {self.run_id} was closed by another operation; it commits nothing more.",
@@ -93,7 +96,6 @@ class Operation:
     def _keep_alive(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             try:
-                self.ensure_open()
                 self._write({})
             except ClipflowError:
                 # A missed beat is no reason to end a run: the next commit checks the row itself.
@@ -103,15 +105,19 @@ class Operation:
         with self._lock:
             if self._ended.is_set() and "ended_at" not in more:
                 return
-            create_dataset(self._address, self._address.runs, RUNS)
+            ensure_dataset(self._address, self._address.runs, RUNS)
             self._row |= {**more, "heartbeat_at": datetime.now(UTC)}
             row = {name: _plain(self._row.get(name)) for name in RUNS.names}
             fragments = write_fragments(pa.Table.from_pylist([row], RUNS), self._address, self._address.runs, RUNS)
 
             def replace(runs: lance.LanceDataset) -> Change:
-                return Change(fragments, _find(runs, self.run_id).column("_rowaddr").to_pylist())
+                there = _find(runs, self.run_id)
+                if self._written:
+                    self._check(there.column("state").to_pylist())
+                return Change(fragments, there.column("_rowaddr").to_pylist())
 
             guarded_commit(self._address, self._address.runs, replace, {"clipflow.run_id": self.run_id})
+            self._written = True
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
