@@ -12,8 +12,14 @@ from clipflow.engine import usable_cpus
 from clipflow.errors import ClusterError
 
 _QUIET = ("ray", "ray.data", "ray.serve")
-# Ray binds to every interface unless it believes that it runs on a desktop.
-_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+_LOCAL = {
+    # Ray binds to every interface unless it believes that it runs on a desktop.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Its C++ part warns on our stderr of things that nobody can mend.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
 
 @contextmanager
@@ -58,7 +64,7 @@ def start_local(cpus: int | None = None, gpus: int | None = None, folder: str | 
         folder: Where Ray keeps sockets and logs; None is Ray's own choice.
     """
     # A token of our own: one that another Ray left in the home folder would lock our workers out.
-    for name, value in {**_LOOPBACK, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
+    for name, value in {**_LOCAL, "RAY_AUTH_TOKEN": secrets.token_hex(32)}.items():
         os.environ.setdefault(name, value)
     import ray
 

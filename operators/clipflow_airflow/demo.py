@@ -30,7 +30,7 @@ VERDICTS = "select status, array_to_string(reasons, ', ') as reasons, count(*) a
 WAYS = ("unchanged", "reused", "embedded", "failed", "forgotten")
 COLUMNS = ("listed", *WAYS[:4], "accepted", "review", "rejected", "version")
 
-_QUIET = {"RAY_BACKEND_LOG_LEVEL": "fatal", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 NEXT = """
 For your own bucket and model, write a job file:
