@@ -1,0 +1,26 @@
+"""Where and when figures were measured, in a line that can stand above them."""
+
+import os
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+_PACKAGES = ("torch", "transformers", "pillow", "simplejpeg", "pylance", "duckdb")
+
+
+def described() -> str:
+    """Date, CPU, cores, how busy the machine is, and versions."""
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+    busy = os.getloadavg()[0]
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_cpu()}, {len(os.sched_getaffinity(0))} cores, "
+        f"load {busy:.1f} at the start\n{packages}"
+    )
+
+
+def _cpu() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    found = dict(part for line in lines if len(part := [side.strip() for side in line.split(":", 1)]) == 2)
+    features = found.get("flags", "").split()
+    extras = [name for name in ("amx_bf16", "avx512_bf16") if name in features]
+    return f"{found.get('model name', 'unknown CPU')} ({', '.join(extras) or 'no bf16 unit'})"
