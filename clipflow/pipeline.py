@@ -8,6 +8,7 @@ Nothing is kept between runs but the table: to resume is to run again.
 import logging
 import uuid
 from collections.abc import Iterator
+from time import monotonic
 
 import lance
 
@@ -32,6 +33,9 @@ from clipflow.table.stage import Receipt
 from clipflow.table.withdraw import withdraw
 
 log = logging.getLogger("clipflow")
+
+AT_MOST_SECONDS = 300.0
+"""So much work, and what is on its way, a kill may cost where images are slow and `commit_rows` are many."""
 
 
 def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
@@ -121,12 +125,13 @@ def _embed_and_commit(
 
 
 def _groups(receipts: Iterator[Receipt], rows: int) -> Iterator[list[Receipt]]:
-    """Receipts of at least so many rows together; the last group holds what is left."""
+    """Receipts of so many rows together, or fewer after some minutes; the last group holds what is left."""
     group: list[Receipt] = []
+    began = monotonic()
     for receipt in receipts:
         group.append(receipt)
-        if sum(len(receipt.keys) for receipt in group) >= rows:
+        if sum(len(receipt.keys) for receipt in group) >= rows or monotonic() - began > AT_MOST_SECONDS:
             yield group
-            group = []
+            group, began = [], monotonic()
     if group:
         yield group

@@ -8,6 +8,7 @@ import queue
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from time import monotonic
 
 import pyarrow as pa
 
@@ -18,6 +19,8 @@ from clipflow.subtract import Subtraction
 from clipflow.table.stage import Receipt
 
 _BATCH_ROWS = 64
+# Slow images are staged in smaller fragments, so that a kill costs minutes and not hours.
+_STAGE_SECONDS = 300.0
 
 
 def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> Iterator[Receipt]:
@@ -25,14 +28,14 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
     stage = Stage(assignment)
     size = rows_per_fragment(assignment)
     judged: list[pa.Table] = []
-    done = 0
+    done, began = 0, monotonic()
     for rows in _embedded(left, assignment, min(_BATCH_ROWS, size)):
         judged.append(rows)
         done += len(rows)
         reached(done)
-        if sum(map(len, judged)) >= size:
+        if sum(map(len, judged)) >= size or monotonic() - began > _STAGE_SECONDS:
             yield from _stage(stage, judged)
-            judged = []
+            judged, began = [], monotonic()
     if judged:
         yield from _stage(stage, judged)
 

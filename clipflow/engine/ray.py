@@ -25,6 +25,7 @@ log = logging.getLogger("clipflow")
 _CPUS_PER_ENCODER = 0.85
 _CPUS_PER_STAGE = 0.1
 _CPU_BATCH, _GPU_BATCH = 64, 256
+_BLOCKS = 2_000
 
 
 def run_on_ray(engine: str, left: Subtraction, assignment: Assignment, reached: Reached) -> Iterator[Receipt]:
@@ -57,7 +58,8 @@ def _dataset(left: Subtraction, assignment: Assignment, layout: Layout, counter:
     import ray.data
 
     # Blocks are made here, at the source: repartitioning would ask for the CPUs that the encoders hold.
-    rows = max(1, min(BLOCK_ROWS, math.ceil(left.to_fetch / (4 * layout.encoders[1]))))
+    # Enough of them to keep every encoder busy, and not so many that counting them takes minutes.
+    rows = min(max(BLOCK_ROWS, left.to_fetch // _BLOCKS), math.ceil(left.to_fetch / (4 * layout.encoders[1])))
     dataset = ray.data.from_arrow_refs([ray.put(block) for block in left.work(rows)])
     pool = ray.data.ActorPoolStrategy(min_size=layout.encoders[0], max_size=layout.encoders[1])
     if layout.gpus:
