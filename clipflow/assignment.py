@@ -49,6 +49,12 @@ class Assignment:
         return pa.schema([*self.schema, *(pa.field(name, kind) for name, kind in more + clocks)])
 
     @property
+    def words(self) -> frozenset[str]:
+        """The columns of caption and attributes that the job declares."""
+        source = self.spec.source
+        return frozenset(["caption"] * bool(source.caption) + [f"attr_{name}" for name in source.attributes])
+
+    @property
     def about(self) -> dict[str, str]:
         """The metadata of a table that this run may write."""
         return table_metadata(self.info.card(), self.spec.policy.policy_id, self.spec.policy.body())

@@ -13,7 +13,7 @@ from clipflow.schema import COUNTS, VERDICTS
 
 if TYPE_CHECKING:
     from clipflow.subtract import Subtraction
-    from clipflow.table.commit import Landed
+    from clipflow.table.decision import Landed
     from clipflow.table.stage import Receipt
 
 CLOCKS = ("list", "fetch", "decode", "embed", "score", "stage", "commit", "total")

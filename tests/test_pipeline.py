@@ -102,6 +102,18 @@ def test_a_new_caption_needs_no_bytes(tmp_path: Path) -> None:
 SOURCE = {"kind": "manifest", "caption": "text"}
 
 
+def test_a_job_keeps_the_words_that_it_does_not_declare(tmp_path: Path) -> None:
+    draw(tmp_path / "images", range(2))
+    table, image = tmp_path / "t.lance", tmp_path / "images/000000.png"
+    path = manifest(tmp_path, ["images/000000.png,red,ann", "images/000001.png,blue,bob"])
+    run(job(path, table, source={**SOURCE, "attributes": ["uploader"]}))
+    image.write_bytes(picture(77))
+    assert run(job(tmp_path / "images", table))["embedded"] == 1
+    row = row_of(table, image)
+    assert (row["caption"], row["attr_uploader"], row["width"]) == ("red", "ann", 48)
+    assert run(job(path, table, source={**SOURCE, "attributes": ["uploader"]}))["unchanged"] == 2
+
+
 def test_passing_failures_are_tried_again_three_times(tmp_path: Path) -> None:
     spec = job(
         manifest(tmp_path, ["gone.png,red,ann"]), tmp_path / "t.lance", source=SOURCE, limits={"max_failed_share": 1}

@@ -11,7 +11,8 @@ from clipflow.assignment import Assignment
 from clipflow.encoders import describe
 from clipflow.report import RunReport
 from clipflow.table.address import TableAddress
-from clipflow.table.commit import Landed, commit_receipts
+from clipflow.table.commit import commit_receipts
+from clipflow.table.decision import Landed
 from clipflow.table.images import ensure_images, open_images
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt, stage_rows

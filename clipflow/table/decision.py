@@ -1,0 +1,110 @@
+"""Who wins, row by row: staged rows against those that the table holds at one version."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from clipflow.failures import PASSING
+from clipflow.schema import REVIEW_COLUMNS
+from clipflow.table.forgotten import Forgotten
+
+_LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Landed:
+    """What a commit came to.
+
+    Attributes:
+        version: The table's version that holds it.
+        outcomes: Images by what became of them.
+        statuses: Rows that were embedded or reused, by verdict.
+        reasons: Rule names and failure codes.
+    """
+
+    version: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    statuses: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+class Decision:
+    """The decision at one version of the table.
+
+    Args:
+        run_id: The run that staged the rows.
+        existing: The table's rows under the staged ids.
+        kept: Columns that a row takes over from the one it replaces.
+        forgotten: Tombstones at that version.
+        landed: Filled as rows are decided.
+    """
+
+    def __init__(
+        self, run_id: str, existing: dict[str, Row], kept: Sequence[str], forgotten: Forgotten, landed: Landed
+    ) -> None:
+        self._run_id = run_id
+        self._kept = kept
+        self._existing = existing
+        self._forgotten = forgotten
+        self._landed = landed
+        self._seen: set[str] = set()
+        self.removed: list[int] = []
+
+    def of(self, keys: pa.Table) -> tuple[list[int], dict[int, Row]]:
+        """The offsets of the rows that land, and what they take over from the rows they replace, by offset."""
+        keep: list[int] = []
+        patches: dict[int, Row] = {}
+        for offset, staged in enumerate(keys.to_pylist()):
+            there = self._existing.get(staged["image_id"])
+            repeated = staged["image_id"] in self._seen or (there is not None and there["run_id"] == self._run_id)
+            self._seen.add(staged["image_id"])
+            if repeated:
+                # A stage that ran twice; the first of the two was counted.
+                continue
+            outcome, lands = self._outcome(staged, there)
+            if lands:
+                keep.append(offset)
+                if there is not None:
+                    self.removed.append(there["_rowaddr"])
+                    if patch := self._handed_over(staged, there):
+                        patches[offset] = patch
+                        staged["status"] = patch.get("status", staged["status"])
+            self._count(outcome, staged)
+        return keep, patches
+
+    def _outcome(self, staged: Row, there: Row | None) -> tuple[str, bool]:
+        if self._forgotten.covers(staged["image_id"], staged["content_sha256"]):
+            return "forgotten", False
+        if there is None:
+            return staged["outcome"], True
+        if there["run_id"] != staged["prior_run_id"] and _age(there) >= _age(staged):
+            return "unchanged", False
+        return staged["outcome"], not (_is_passing(staged) and there["status"] != "failed")
+
+    def _handed_over(self, staged: Row, there: Row) -> Row:
+        patch = {name: there[name] for name in self._kept if there[name] is not None}
+        if there["reviewed_verdict"] is not None and there["content_sha256"] == staged["content_sha256"]:
+            patch |= {name: there[name] for name in REVIEW_COLUMNS} | {"status": there["reviewed_verdict"]}
+        return patch
+
+    def _count(self, outcome: str, staged: Row) -> None:
+        self._landed.outcomes[outcome] += 1
+        if outcome in ("embedded", "reused"):
+            self._landed.statuses[staged["status"]] += 1
+        if outcome in ("embedded", "reused", "failed"):
+            self._landed.reasons.update(staged["reasons"])
+
+
+def _age(row: Row) -> tuple[datetime, bool, datetime]:
+    """The newer source first; of one source whatever was learned before a moment's failure; then the newer result."""
+    return row["source_modified"] or _LONG_AGO, not _is_passing(row), row["embedded_at"] or _LONG_AGO
+
+
+def _is_passing(row: Row) -> bool:
+    return row["status"] == "failed" and row["reasons"][0] in PASSING
