@@ -22,7 +22,8 @@ from clipflow.table.stage import Receipt
 
 log = logging.getLogger("clipflow")
 
-_CPUS_PER_ENCODER = 0.85
+# One of each fits on a single CPU, with and without a GPU.
+_CPUS_PER_ENCODER, _CPUS_PER_PREPARER = 0.85, 0.75
 _CPUS_PER_STAGE = 0.1
 _CPU_BATCH, _GPU_BATCH = 64, 256
 _BLOCKS = 2_000
@@ -69,7 +70,7 @@ def _dataset(left: Subtraction, assignment: Assignment, layout: Layout, counter:
             batch_format="pyarrow",
             batch_size=_CPU_BATCH,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=layout.preparers),
-            num_cpus=_CPUS_PER_ENCODER,
+            num_cpus=_CPUS_PER_PREPARER,
         ).map_batches(
             Embedding,
             fn_constructor_args=(assignment, counter),

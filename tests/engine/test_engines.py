@@ -1,5 +1,8 @@
 """The same rows come out of every engine: this process, fused CPU actors, and CPU actors before a GPU."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +90,25 @@ def test_more_encoders_than_cpus_are_refused(tmp_path: Path) -> None:
     spec = job(tmp_path, tmp_path / "t.lance", compute={"encoders": [4, 8]})
     with pytest.raises(ClusterError, match="at least 4 encoders"):
         lay_out(type(given)(spec, given.info, "a", None, given.address), 2, 0, 10, ours=False)
+
+
+ONE_CPU = """
+import sys
+import clipflow
+from clipflow.engine.cluster import start_local
+from clipflow.jobfile import read_text
+
+start_local(cpus=1, gpus=1)
+for gpus in (1, 0):
+    sets = [f"table.uri={sys.argv[2]}/{gpus}.lance", f"compute.gpus_per_encoder={gpus}"]
+    print(clipflow.run(read_text(sys.argv[1], "the test", sets), ray="local").document()["embedded"])
+"""
+
+
+def test_one_cpu_is_enough_with_and_without_a_gpu(tmp_path: Path) -> None:
+    """An operator that asked for more than the encoders leave would wait for ever."""
+    draw(tmp_path / "images", range(130))
+    spec = job(tmp_path / "images", tmp_path / "t.lance", table={"commit_rows": 50})
+    command = [sys.executable, "-c", ONE_CPU, json.dumps(spec.body()), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=True, check=False)
+    assert done.stdout.split() == ["130", "130"], done.stderr[-2000:]
