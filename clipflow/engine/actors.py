@@ -1,6 +1,7 @@
 """What runs in Ray's workers: the stages, each in the dress that Ray Data wants."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from clipflow.assignment import Assignment
 log = logging.getLogger("clipflow")
 
 
-class Actor:
+class Actor(ABC):
     """A stage made on its first batch: what fails there reaches the driver as it is, not as a dead actor.
 
     Args:
@@ -22,9 +23,9 @@ class Actor:
         self._given, self._counter = assignment, counter
         self._stage: Callable[[pa.Table], pa.Table] | None = None
 
+    @abstractmethod
     def make(self) -> Callable[[pa.Table], pa.Table]:
         """The stage."""
-        raise NotImplementedError
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """A batch in, a batch out."""
