@@ -6,6 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.ray_fixtures import joined_ray, standing_ray
 from tests.s3 import s3
@@ -18,6 +19,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONP
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in [name for name in os.environ if name.startswith(("AWS_", "CLIPFLOW_", "RAY_ADDRESS"))]:
     del os.environ[_name]
+
+# A busy machine is no reason to fail.
+settings.register_profile("clipflow", deadline=None)
+settings.load_profile("clipflow")
 
 __all__ = ["joined_ray", "s3", "standing_ray"]
 

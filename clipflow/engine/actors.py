@@ -1,6 +1,5 @@
 """What runs in Ray's workers: the stages, each in the dress that Ray Data wants."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +7,6 @@ from typing import Any
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
-
-log = logging.getLogger("clipflow")
 
 
 class Actor(ABC):
