@@ -62,6 +62,11 @@ class ClipflowError(Exception):
         }
 
 
+def first_line(error: BaseException) -> str:
+    """What a foreign error says first, or its name when it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def _rebuild(kind: type[ClipflowError], state: dict[str, Any]) -> ClipflowError:
     error = kind.__new__(kind)
     Exception.__init__(error, state["message"])

@@ -1,6 +1,7 @@
 """Keys of a job file that the contract knows and this version does not have: refused, never ignored."""
 
 from clipflow.errors import NotYet
+from clipflow.source.objects import is_glob
 from clipflow.spec import JobSpec
 
 
@@ -8,7 +9,7 @@ def check_supported(spec: JobSpec) -> None:
     """Raises NotYet, naming the key."""
     source = spec.source
     # Neither a manifest nor a glob says of an image it does not name that the object is gone.
-    partial = source.kind == "manifest" or any(character in source.uri for character in "*?[")
+    partial = source.kind == "manifest" or is_glob(source.uri)
     asked = {
         "source.deleted: reject on a manifest or a glob": source.deleted == "reject" and partial,
         "decode: draft": spec.decode == "draft",

@@ -28,6 +28,9 @@ table:
   uri: {table}
 """
 BLUR = 20
+QUERY = "a red circle"
+VERDICTS = "select status, array_to_string(reasons, ', ') as reasons, count(*) as images from images group by all"
+"""What every demo asks of the table it made."""
 
 
 class DemoFolder:

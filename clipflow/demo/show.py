@@ -5,15 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from clipflow.demo.catalogue import make_catalogue
-from clipflow.demo.folder import DemoFolder
+from clipflow.demo.folder import QUERY, VERDICTS, DemoFolder
 from clipflow.jobfile import read_job
 from clipflow.pipeline import run
 from clipflow.query.search import search
 from clipflow.query.sql import sql
 from clipflow.report import describe_run
-
-QUERY = "a red circle"
-VERDICTS = "select status, array_to_string(reasons, ', ') as reasons, count(*) as images from images group by all"
 
 
 def show(folder: str, ray: str | None = None) -> tuple[dict[str, Any], str]:

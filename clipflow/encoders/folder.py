@@ -5,7 +5,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 
-from clipflow.errors import EncoderError
+from clipflow.errors import EncoderError, first_line
 
 DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -93,8 +93,9 @@ def _snapshot(model: str, revision: str | None) -> Path:
             "Connect, or put the files into a folder and name that.",
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderError(f"{model}{at} cannot be downloaded: {first}", "Check the network and try again.") from error
+        raise EncoderError(
+            f"{model}{at} cannot be downloaded: {first_line(error)}", "Check the network and try again."
+        ) from error
     if not _COMMIT.fullmatch(folder.name):
         raise EncoderError(f"The hub's cache holds {model} in {folder}, which names no commit.", "Clear the cache.")
     return folder

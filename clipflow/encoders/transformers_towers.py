@@ -14,7 +14,7 @@ from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
 from clipflow.encoders.preprocess import FixedSize
-from clipflow.errors import EncoderError
+from clipflow.errors import EncoderError, first_line
 
 _CLASSES: dict[str, Any] = {"clip": CLIPModel, "siglip": SiglipModel}
 _TEXTS_AT_ONCE = 64
@@ -101,8 +101,7 @@ def _load_model(info: EncoderInfo) -> Any:
                 output_loading_info=True,
             )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderError(f"{info.model} cannot be loaded: {first}", "Check its files.") from error
+        raise EncoderError(f"{info.model} cannot be loaded: {first_line(error)}", "Check its files.") from error
     for key, what in (("missing_keys", "lack"), ("mismatched_keys", "do not fit"), ("error_msgs", "do not load as")):
         if wrong := report[key]:
             example = sorted(str(one[0] if isinstance(one, tuple) else one) for one in wrong)[0]
@@ -129,7 +128,8 @@ def _load_tokenizer(info: EncoderInfo) -> Any:
     try:
         tokenizer = AutoTokenizer.from_pretrained(info.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, ImportError, TypeError, KeyError, AttributeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise EncoderError(f"The tokenizer of {info.model} cannot be loaded: {first}", "Check its files.") from error
+        raise EncoderError(
+            f"The tokenizer of {info.model} cannot be loaded: {first_line(error)}", "Check its files."
+        ) from error
     tokenizer.padding_side = info.text["padding_side"]
     return tokenizer

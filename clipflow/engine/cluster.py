@@ -8,8 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from clipflow.engine import usable_cpus
-from clipflow.errors import ClusterError
+from clipflow.engine import check_address, usable_cpus
+from clipflow.errors import ClusterError, first_line
 
 _QUIET = ("ray", "ray.data", "ray.serve")
 _LOCAL = {
@@ -38,13 +38,14 @@ def cluster(engine: str) -> Iterator[None]:
     if engine == "local":
         start_local()
     else:
+        check_address(engine)
         import ray
 
         try:
             ray.init(address=engine, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise ClusterError(
-                f"The Ray cluster {engine} does not answer ({_first_line(error)}).",
+                f"The Ray cluster {engine} does not answer ({first_line(error)}).",
                 "Check the address, or use --ray local.",
             ) from error
     try:
@@ -93,7 +94,3 @@ def _is_connected() -> bool:
     # Ray reads its environment when it is imported, so it is not imported just to ask.
     module = sys.modules.get("ray")
     return module is not None and bool(module.is_initialized())
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

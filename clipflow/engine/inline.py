@@ -4,7 +4,6 @@ A lane computes on one thread. Many lanes of one thread beat one lane of many: t
 computation wait for each other, and worse so when decoding takes their cores.
 """
 
-import queue
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -43,17 +42,10 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
 def _embedded(left: Subtraction, assignment: Assignment, batch_rows: int) -> Iterator[pa.Table]:
     """Judged batches, in the order of the work."""
     lanes = max(1, min(usable_cpus(), -(-left.to_fetch // batch_rows)))
-    embed = Embed(assignment)
-    idle: queue.SimpleQueue[Prepare] = queue.SimpleQueue()
-    for _ in range(lanes):
-        idle.put(Prepare(assignment))
+    prepare, embed = Prepare(assignment), Embed(assignment)
 
     def work(batch: pa.Table) -> pa.Table:
-        prepare = idle.get()
-        try:
-            return embed(prepare(batch))
-        finally:
-            idle.put(prepare)
+        return embed(prepare(batch))
 
     pending: deque[Future[pa.Table]] = deque()
     with ThreadPoolExecutor(lanes, "lane") as pool:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
 
 from clipflow.decode import decode
@@ -54,13 +55,12 @@ def search(
     about = metadata(dataset)
     if "encoder" not in about:
         raise TableError(f"{dataset.uri} holds no vectors of clipflow.", "Name the table that `clipflow run` filled.")
+    if where:
+        _check_condition(dataset, where)
     encoder = encoder_of(about)
     query = encoder.encode_texts([text]) if text is not None else _encode_image(encoder, Path(image or ""))
     conditions = [f"({where})"] * bool(where) + ["status = 'accepted'"] * (not everything)
     try:
-        if where:
-            # Alone first: joined with ours, a half condition could become a whole one.
-            dataset.scanner(filter=where, columns=["image_id"]).explain_plan()
         # Without an index, or with `use_index`, Lance's answer is exact; the prefilter keeps k full.
         found = dataset.to_table(
             columns=[*SHOWN, "_distance"],
@@ -75,12 +75,7 @@ def search(
             },
         )
     except (ValueError, OSError) as error:
-        # Lance goes on with its source file, and with columns that are not the table's.
-        said = re.split(r", /|\. Valid fields", str(error))[0]
-        raise QueryError(
-            f"The condition {where!r} cannot be used: {said}.",
-            f"Columns are {', '.join(dataset.schema.names)}.",
-        ) from error
+        raise _refused(dataset, where, error) from error
     return [
         {
             "source_uri": row["source_uri"],
@@ -91,6 +86,22 @@ def search(
         }
         for row in found.to_pylist()
     ]
+
+
+def _check_condition(dataset: lance.LanceDataset, where: str) -> None:
+    """Alone, before weights are loaded: joined with ours, a half condition could become a whole one."""
+    try:
+        dataset.scanner(filter=where, columns=["image_id"]).explain_plan()
+    except (ValueError, OSError) as error:
+        raise _refused(dataset, where, error) from error
+
+
+def _refused(dataset: lance.LanceDataset, where: str | None, error: Exception) -> QueryError:
+    # Lance goes on with its source file, and with columns that are not the table's.
+    said = re.split(r", /|\. Valid fields", str(error))[0]
+    return QueryError(
+        f"The condition {where!r} cannot be used: {said}.", f"Columns are {', '.join(dataset.schema.names)}."
+    )
 
 
 def encoder_of(about: dict[str, str]) -> Encoder:

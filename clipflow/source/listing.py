@@ -8,11 +8,11 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from clipflow.interval import EPOCH
+from clipflow.schema import TIME
 from clipflow.spec import SourceSpec
 from clipflow.uri import image_id
 
 BATCH_ROWS = 10_000
-TIME = pa.timestamp("us", tz="UTC")
 
 
 class Listed(NamedTuple):

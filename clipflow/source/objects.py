@@ -33,6 +33,11 @@ def list_objects(source: SourceSpec, window: Window) -> Iterator[Listed]:
             yield listed
 
 
+def is_glob(uri: str) -> bool:
+    """Whether an address holds a wildcard."""
+    return _MAGIC.search(uri) is not None
+
+
 def split_glob(path: str) -> tuple[str, re.Pattern[str] | None]:
     """The plain text before the first wildcard, and the pattern a whole path must match; None for no glob."""
     found = _MAGIC.search(path)
@@ -62,7 +67,7 @@ def _on_disk(storage: Storage, window: Window) -> Iterator[Listed]:
 def _path(uri: str) -> str:
     """The absolute path, its slash at the end kept: `canonical` drops it, and a glob is told apart by it."""
     path = canonical(uri).removeprefix("file://")
-    return path + "/" if uri.endswith("/") and _MAGIC.search(path) else path
+    return path + "/" if uri.endswith("/") and is_glob(path) else path
 
 
 def _in_bucket(storage: Storage, window: Window) -> Iterator[Listed]:

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
+from clipflow.columns import with_values
 from clipflow.encoders import load_encoder
 from clipflow.errors import EncoderMismatch
 from clipflow.policy.judge import judge, score
 from clipflow.policy.scorers.base import Evidence
 from clipflow.schema import PIXEL_COLUMNS
-from clipflow.stages.flight import vector_array, with_column
+from clipflow.stages.flight import vector_array
 
 
 class Embed:
@@ -48,8 +49,8 @@ class Embed:
         ended = time.perf_counter()
         clocks = {"seconds_embed": between - started, "seconds_score": ended - between}
         for name, seconds in clocks.items():
-            rows = with_column(rows, name, pa.array(np.full(len(rows), seconds / max(len(rows), 1))))
-        return with_column(rows, "pixels", pa.nulls(len(rows), pa.large_binary()))
+            rows = with_values(rows, name, pa.array(np.full(len(rows), seconds / max(len(rows), 1))))
+        return with_values(rows, "pixels", pa.nulls(len(rows), pa.large_binary()))
 
     def _embed(self, rows: pa.Table) -> tuple[np.ndarray, list[str | None]]:
         """Vectors as stored, [N, dim], NaN where there is none; and the failure codes."""
@@ -102,7 +103,7 @@ class Embed:
             "failed" if bad else there for bad, there in zip(failed, rows.column("outcome").to_pylist(), strict=True)
         ]
         for name, values in stored.items():
-            rows = with_column(rows, name, pa.array(values, pa.float32(), from_pandas=True))
+            rows = with_values(rows, name, pa.array(values, pa.float32(), from_pandas=True))
         filled: dict[str, list[Any]] = {
             "status": statuses,
             "reasons": reasons,
@@ -113,5 +114,5 @@ class Embed:
             "precision": [self._encoder.precision if there == "embedded" else None for there in outcomes],
         }
         for name, items in filled.items():
-            rows = with_column(rows, name, pa.array(items, self._given.flight.field(name).type))
-        return with_column(rows, "vector", vector_array(vectors, failed, self._given.flight.field("vector").type))
+            rows = with_values(rows, name, items)
+        return with_values(rows, "vector", vector_array(vectors, failed, rows.schema.field("vector").type))

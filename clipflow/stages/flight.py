@@ -25,9 +25,3 @@ def vector_array(matrix: np.ndarray, absent: np.ndarray, kind: pa.DataType) -> p
     """Vectors [N, dim] as a column of type `kind`, null where bool [N] `absent` says so."""
     values = pa.array(np.where(absent[:, None], 0, matrix).ravel().astype(matrix.dtype), kind.value_type)
     return pa.FixedSizeListArray.from_arrays(values, type=kind, mask=pa.array(absent))
-
-
-def with_column(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    """The rows with one column's values exchanged."""
-    at = rows.schema.get_field_index(name)
-    return rows.set_column(at, rows.schema.field(at), values)

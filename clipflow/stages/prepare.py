@@ -20,7 +20,7 @@ from clipflow.version import __version__
 
 
 class Prepare:
-    """The stage that needs no weights."""
+    """The stage that needs no weights. Several threads may share one."""
 
     def __init__(self, assignment: Assignment) -> None:
         self._given = assignment
@@ -36,7 +36,9 @@ class Prepare:
         fetched = [row for row in rows if row["image_id"] not in refreshed]
         self._fetch(fetched)
         between = time.perf_counter()
-        self._decode([row for row in fetched if "data" in row])
+        for row in fetched:
+            if "data" in row:
+                self._decode(row)
         ended = time.perf_counter()
         for row in rows:
             row["seconds_fetch"] = (between - started) / len(rows)
@@ -80,11 +82,7 @@ class Prepare:
                 del row["data"]
                 _reuse(row, known[row["content_sha256"]])
 
-    def _decode(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            self._decode_one(row)
-
-    def _decode_one(self, row: Row) -> None:
+    def _decode(self, row: Row) -> None:
         data = row.pop("data")
         try:
             decoded = decode(data, self._given.spec.limits.max_pixels)

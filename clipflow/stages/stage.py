@@ -21,6 +21,6 @@ class Stage:
         started = time.perf_counter()
         dataset = open_images(self._given.address)
         seconds = {clock: float(np.sum(rows.column(f"seconds_{clock}").to_numpy())) for clock in CLOCKS}
-        receipt = stage_rows(rows, rows, seconds, self._given.address, dataset)
+        receipt = stage_rows(rows, seconds, self._given.address, dataset)
         receipt.seconds["stage"] = time.perf_counter() - started
         return pa.Table.from_pylist([receipt.to_row()])

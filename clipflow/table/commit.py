@@ -19,7 +19,9 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 from lance.file import LanceFileReader
+from lance.fragment import FragmentMetadata
 
+from clipflow.columns import with_values
 from clipflow.errors import PolicyChanged, StagedFilesGone
 from clipflow.schema import REVIEW_COLUMNS
 from clipflow.table.address import TableAddress
@@ -28,7 +30,7 @@ from clipflow.table.decision import Decision, Landed, Row
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.runs import Operation
-from clipflow.table.stage import KEYS, Receipt, stage_rows, triples_of
+from clipflow.table.stage import Receipt, triples_of, write_rows
 
 _EXISTING = [
     "image_id",
@@ -78,13 +80,11 @@ def commit_receipts(
             if whole and _fits(receipt, dataset):
                 change.new.extend(receipt.fragments)
             else:
-                change.new.extend(_stage_again(address, dataset, receipt, keep, patches).fragments)
+                change.new.extend(_stage_again(address, dataset, receipt, keep, patches))
         change.removed.extend(decision.removed)
         return change
 
-    dataset = guarded_commit(
-        address, address.images, decide, {"clipflow.run_id": operation.run_id, "clipflow.verb": "run"}
-    )
+    dataset = guarded_commit(address, address.images, decide, operation.properties)
     landed.version = dataset.version
     return landed
 
@@ -134,7 +134,7 @@ def _fits(receipt: Receipt, dataset: lance.LanceDataset) -> bool:
 
 def _stage_again(
     address: TableAddress, dataset: lance.LanceDataset, receipt: Receipt, keep: list[int], patches: dict[int, Row]
-) -> Receipt:
+) -> list[FragmentMetadata]:
     parts = [
         LanceFileReader(_path(address, file.path), storage_options=address.options).read_all().to_table()
         for fragment in receipt.fragments
@@ -146,5 +146,5 @@ def _stage_again(
         for position, offset in enumerate(keep):
             if name in patches.get(offset, {}):
                 values[position] = patches[offset][name]
-        rows = rows.set_column(rows.column_names.index(name), name, pa.array(values, rows.schema.field(name).type))
-    return stage_rows(rows, KEYS.empty_table(), {}, address, dataset)
+        rows = with_values(rows, name, values)
+    return write_rows(rows, address, dataset)

@@ -1,5 +1,6 @@
 """Bytes that the table knows: the same bytes are never embedded twice, whatever they are called."""
 
+import threading
 from collections.abc import Iterable
 
 import numpy as np
@@ -17,10 +18,11 @@ class KnownBytes:
     """Finds rows of the table by content or by id, as of the latest version.
 
     Of every row 8 bytes of its content's hash are held, and new versions are read as they come, so that
-    a batch whose bytes are new costs no scan. Not shared between threads.
+    a batch whose bytes are new costs no scan. Threads may share one.
     """
 
     def __init__(self, address: TableAddress) -> None:
+        self._lock = threading.Lock()
         self._dataset = open_images(address)
         self._version = 0
         self._prefixes = np.empty(0, np.uint64)
@@ -28,19 +30,29 @@ class KnownBytes:
 
     def by_content(self, contents: Iterable[str]) -> dict[str, dict[str, object]]:
         """Rows that have a vector, one per content hash that is known."""
-        self._refresh()
         wanted = list(dict.fromkeys(contents))
-        if not wanted or not len(self._prefixes):
+        if not wanted:
             return {}
-        prefixes = _prefixes(wanted)
-        places = np.minimum(np.searchsorted(self._prefixes, prefixes), len(self._prefixes) - 1)
-        hits = [wanted[i] for i in np.flatnonzero(self._prefixes[places] == prefixes)]
-        return {str(row["content_sha256"]): row for row in self._rows("content_sha256", hits)}
+        with self._lock:
+            self._refresh()
+            return {str(row["content_sha256"]): row for row in self._rows("content_sha256", self._held(wanted))}
 
     def by_id(self, image_ids: Iterable[str]) -> dict[str, dict[str, object]]:
         """Rows that have a vector, by image_id."""
-        self._refresh()
-        return {str(row["image_id"]): row for row in self._rows("image_id", list(image_ids))}
+        wanted = list(image_ids)
+        if not wanted:
+            return {}
+        with self._lock:
+            self._refresh()
+            return {str(row["image_id"]): row for row in self._rows("image_id", wanted)}
+
+    def _held(self, contents: list[str]) -> list[str]:
+        """Those that the table may hold: another content can begin as one of its does."""
+        if not len(self._prefixes):
+            return []
+        prefixes = _prefixes(contents)
+        places = np.minimum(np.searchsorted(self._prefixes, prefixes), len(self._prefixes) - 1)
+        return [contents[i] for i in np.flatnonzero(self._prefixes[places] == prefixes)]
 
     def _rows(self, column: str, values: list[str]) -> list[dict[str, object]]:
         if not values:

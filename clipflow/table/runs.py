@@ -49,16 +49,21 @@ class Operation:
         """The operation's id."""
         return str(self._row["run_id"])
 
+    @property
+    def properties(self) -> dict[str, str]:
+        """What its commits record with their transactions."""
+        return {"clipflow.run_id": self.run_id, "clipflow.verb": str(self._row["verb"])}
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._report.end()
+        document = self._report.document()
         if isinstance(error, ClipflowError):
-            error.report = self._report.document()
+            error.report = document
         if self._report.version is None and self._beat is None:
             return
-        document = self._report.document()
         ending = {name: document[name] for name in (*COUNTS, *VERDICTS, "repeated", "reasons", "seconds")}
         ending["encoder"] = {**self._row["encoder"], "computed_in": sorted(self._report.precisions)}
         ending |= {"to_version": document["version"], "state": "done", "ended_at": datetime.now(UTC)}
@@ -116,7 +121,7 @@ class Operation:
                     self._check(there.column("state").to_pylist())
                 return Change(fragments, there.column("_rowaddr").to_pylist())
 
-            guarded_commit(self._address, self._address.runs, replace, {"clipflow.run_id": self.run_id})
+            guarded_commit(self._address, self._address.runs, replace, self.properties)
             self._written = True
 
 

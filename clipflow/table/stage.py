@@ -90,15 +90,23 @@ def triples_of(dataset: lance.LanceDataset) -> list[Triple]:
 
 
 def stage_rows(
-    rows: pa.Table, keys: pa.Table, seconds: Mapping[str, float], address: TableAddress, dataset: lance.LanceDataset
+    rows: pa.Table, seconds: Mapping[str, float], address: TableAddress, dataset: lance.LanceDataset
 ) -> Receipt:
-    """Write rows for the table as `dataset` sees it; columns the rows lack become null."""
+    """Write judged rows for the table as `dataset` sees it.
+
+    Args:
+        rows: As `Embed` gives them: the table's columns, and the bookkeeping that the receipt takes over.
+        seconds: Busy seconds by step.
+    """
+    precisions = frozenset(rows.column("precision").drop_null().to_pylist())
+    keys = rows.select(KEYS.names).cast(KEYS)
+    return Receipt(write_rows(rows, address, dataset), triples_of(dataset), keys, dict(seconds), precisions)
+
+
+def write_rows(rows: pa.Table, address: TableAddress, dataset: lance.LanceDataset) -> list[FragmentMetadata]:
+    """Fragments for the table as `dataset` sees it; columns the rows lack become null, others are left out."""
     schema = dataset.schema.remove_metadata()
-    fragments = write_fragments(fit(rows, schema), address, address.images, schema)
-    used = (
-        frozenset(keys.column("precision").drop_null().to_pylist()) if "precision" in keys.column_names else frozenset()
-    )
-    return Receipt(fragments, triples_of(dataset), keys.select(KEYS.names).cast(KEYS), dict(seconds), used)
+    return write_fragments(fit(rows, schema), address, address.images, schema)
 
 
 def fit(rows: pa.Table, schema: pa.Schema) -> pa.Table:

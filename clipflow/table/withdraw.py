@@ -7,9 +7,11 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipflow.columns import with_values
 from clipflow.table.address import TableAddress
-from clipflow.table.guard import Change, guarded_commit, write_fragments
+from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.runs import Operation
+from clipflow.table.stage import write_rows
 
 SOURCE_DELETED = "source_deleted"
 
@@ -38,12 +40,9 @@ def withdraw(address: TableAddress, gone: Iterable[pa.Table], operation: Operati
             if not found:
                 return Change()
             addresses = there.column("_rowaddr").to_pylist()
-            schema = dataset.schema.remove_metadata()
-            rejected = _rejected(there.drop_columns(["_rowaddr"]), operation.run_id).cast(schema)
-            return Change(write_fragments(rejected, address, address.images, schema), addresses)
+            return Change(write_rows(_rejected(there, operation.run_id), address, dataset), addresses)
 
-        properties = {"clipflow.run_id": operation.run_id, "clipflow.verb": "run"}
-        version = guarded_commit(address, address.images, decide, properties).version
+        version = guarded_commit(address, address.images, decide, operation.properties).version
         rows += found
     return rows, version
 
@@ -57,6 +56,5 @@ def _rejected(rows: pa.Table, run_id: str) -> pa.Table:
         "run_id": [run_id] * len(rows),
     }
     for name, items in values.items():
-        at = rows.schema.get_field_index(name)
-        rows = rows.set_column(at, rows.schema.field(at), pa.array(items, rows.schema.field(at).type))
+        rows = with_values(rows, name, items)
     return rows

@@ -10,27 +10,23 @@ import shutil
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clipflow.demo.folder import DemoFolder
+from clipflow.demo.folder import QUERY, VERDICTS, DemoFolder
 from clipflow.errors import ClipflowError, JobError
+from clipflow.schema import COUNTS
 from clipflow_airflow.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from clipflow.demo.catalogue import Catalogue
 
 DAG = "clip_embed_daily"
-QUERY = "a red circle"
-VERDICTS = "select status, array_to_string(reasons, ', ') as reasons, count(*) as images from images group by all"
-WAYS = ("unchanged", "reused", "embedded", "failed", "forgotten")
+WAYS = COUNTS[1:]
 COLUMNS = ("listed", *WAYS[:4], "accepted", "review", "rejected", "version")
-
-_QUIET = {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 NEXT = """
 For your own bucket and model, write a job file:
@@ -62,8 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     home = Path(tempfile.mkdtemp(prefix="clipflow-airflow-"))
-    # Starting Ray forks; the child at once becomes another program and never touches Lance.
-    warnings.filterwarnings("ignore", message="lance is not fork-safe")
     try:
         _show(DemoFolder(given.keep), Sandbox(home, given.dags))
     except ClipflowError as error:
@@ -93,7 +87,7 @@ def _show_days(folder: DemoFolder, sandbox: Sandbox, catalogue: "Catalogue") -> 
     """Every day once, the last one twice, on one Ray."""
     from clipflow.engine.cluster import cluster
 
-    os.environ |= _QUIET | {
+    os.environ |= {
         "CLIPFLOW_JOB_FILE": str(folder.job),
         "CLIPFLOW_CONN_ID": "local",
         "CLIPFLOW_RAY": "local",

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from clipflow_airflow.sandbox import Sandbox
+from tests.s3 import free_port
 
 ROOT = Path(__file__).parents[2]
 # Airflow reads its configuration on first import, which the test modules beside us do when they are collected.
@@ -61,8 +61,8 @@ class RayHead:
 def ray_head() -> Iterator[RayHead]:
     # A unix socket's path holds 107 characters, and Ray makes long ones.
     folder = Path(tempfile.mkdtemp(prefix="cf", dir="/tmp"))
-    gcs, dashboard, agent, client = (_free_port() for _ in range(4))
-    low = _free_port()
+    gcs, dashboard, agent, client = (free_port() for _ in range(4))
+    low = free_port()
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
         *("--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2", f"--temp-dir={folder}"),
@@ -106,13 +106,6 @@ def _get(url: str, token: str) -> bytes:
     with urllib.request.urlopen(request, timeout=5) as answer:
         body: bytes = answer.read()
         return body
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _end(head: subprocess.Popen[bytes]) -> None:

@@ -51,7 +51,7 @@ def staged(given: Assignment, *items: Mapping[str, Any]) -> Receipt:
         }
         data.append(row)
     table = pa.Table.from_pylist(data, given.flight)
-    return stage_rows(table, table, {}, given.address, open_images(given.address))
+    return stage_rows(table, {}, given.address, open_images(given.address))
 
 
 def commit(given: Assignment, *receipts: Receipt) -> Landed:
