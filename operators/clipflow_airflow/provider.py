@@ -12,6 +12,7 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [{"integration-name": "Ray", "external-doc-url": "https://docs.ray.io", "tags": ["software"]}],
         "operators": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.operator"]}],
         "hooks": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.hook"]}],
+        "extra-links": ["clipflow_airflow.links.RayJobLink", "clipflow_airflow.links.RunPageLink"],
         "connection-types": [
             {
                 "connection-type": "ray",
