@@ -31,7 +31,11 @@ __all__ = ["ClipflowError", "Interval", "JobSpec", "RunReport", "__version__", "
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        # Here and not above: `import clipflow` itself costs nothing.
+        from clipflow.extras import engine_needed
+
+        with engine_needed():
+            return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'clipflow' has no attribute {name!r}")
 
 

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from clipflow.documents import to_json
 from clipflow.errors import ClipflowError, Interrupted, NotYet, StageError, UsageError
+from clipflow.extras import engine_needed
 
 Answer = tuple[Any, str]
 
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         call = _parser().parse_args(arguments)
         as_json = getattr(call, "json", as_json)
-        document, text = call.act(call)
+        with engine_needed():
+            document, text = call.act(call)
     except ClipflowError as error:
         return _fail(error, as_json)
     except KeyboardInterrupt:

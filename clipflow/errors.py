@@ -10,6 +10,7 @@
     │   ├── TableError               the table cannot be opened or written as named
     │   │   └── EncoderMismatch      the table holds vectors of another encoder
     │   ├── QueryError               a search or an SQL statement that cannot be answered
+    │   ├── MissingEngine            a library of the engine is not installed
     │   └── NotYet                   a part of the contract that this version does not have
     └── JobError                     exit 1: the job failed
         ├── TooManyFailed            more images failed than limits.max_failed_share allows
@@ -110,6 +111,10 @@ class EncoderMismatch(TableError):
 
 class QueryError(UsageError):
     """A search or an SQL statement that cannot be answered."""
+
+
+class MissingEngine(UsageError):
+    """A library of the engine is not installed."""
 
 
 class NotYet(UsageError):
