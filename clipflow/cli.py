@@ -79,6 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def answer(arguments: Sequence[str]) -> dict[str, Any]:
+    """The document of one verb, for callers in Python; the command line as `main` takes it.
+
+    Raises:
+        ClipflowError: The call is wrong, or the verb failed.
+    """
+    call = _parser().parse_args(list(arguments))
+    with engine_needed():
+        document: dict[str, Any] = call.act(call)[0]
+    return document
+
+
 def _terminated(number: int, frame: object) -> NoReturn:
     # Leaving by an exception lets the operation close its row and Ray end its workers.
     raise KeyboardInterrupt

@@ -8,14 +8,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipflow.version import __version__
+    from clipflow_airflow.embed import EmbedImagesOperator
     from clipflow_airflow.hook import RayJobsHook
-    from clipflow_airflow.operator import EmbedImagesOperator
+    from clipflow_airflow.operator import ClipflowOperator
     from clipflow_airflow.provider import get_provider_info
+    from clipflow_airflow.tables import (
+        AuditTableOperator,
+        ForgetImagesOperator,
+        JudgeTableOperator,
+        MaintainTableOperator,
+    )
+    from clipflow_airflow.uploads import NewUploadsTrigger
 
-__all__ = ["EmbedImagesOperator", "RayJobsHook", "__version__", "get_provider_info"]
+__all__ = [
+    "AuditTableOperator",
+    "ClipflowOperator",
+    "EmbedImagesOperator",
+    "ForgetImagesOperator",
+    "JudgeTableOperator",
+    "MaintainTableOperator",
+    "NewUploadsTrigger",
+    "RayJobsHook",
+    "__version__",
+    "get_provider_info",
+]
 
 _HOMES = {
-    "EmbedImagesOperator": "clipflow_airflow.operator",
+    "AuditTableOperator": "clipflow_airflow.tables",
+    "ClipflowOperator": "clipflow_airflow.operator",
+    "EmbedImagesOperator": "clipflow_airflow.embed",
+    "ForgetImagesOperator": "clipflow_airflow.tables",
+    "JudgeTableOperator": "clipflow_airflow.tables",
+    "MaintainTableOperator": "clipflow_airflow.tables",
+    "NewUploadsTrigger": "clipflow_airflow.uploads",
     "RayJobsHook": "clipflow_airflow.hook",
     "__version__": "clipflow.version",
     "get_provider_info": "clipflow_airflow.provider",

@@ -2,9 +2,12 @@
 
 import asyncio
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from airflow.sdk import BaseHook, Connection
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from clipflow.errors import ClipflowError, UsageError
 from clipflow_airflow.jobs import Address, RayJobs
@@ -32,7 +35,24 @@ class RayJobsHook(BaseHook):
 
     def get_conn(self) -> RayJobs:
         """A client for the connection, not open yet."""
-        return RayJobs(address_of(self.get_connection(self.conn_id)))
+        with self._known():
+            connection = self.get_connection(self.conn_id)
+        return RayJobs(address_of(connection, connection.extra_dejson))
+
+    async def aget_conn(self) -> RayJobs:
+        """As `get_conn`, where a loop runs that others share."""
+        with self._known():
+            connection = await self.aget_connection(self.conn_id)
+        return RayJobs(address_of(connection, await connection.aextra_dejson()))
+
+    @contextmanager
+    def _known(self) -> Iterator[None]:
+        try:
+            yield
+        except AirflowNotFoundException:
+            raise UsageError(
+                f"There is no connection {self.conn_id}.", "Create it, of the type Ray Jobs, or name another."
+            ) from None
 
     def test_connection(self) -> tuple[bool, str]:
         """Whether Ray answers, and lets us in; the button of the connection's form."""
@@ -48,8 +68,8 @@ class RayJobsHook(BaseHook):
             return await jobs.version()
 
 
-def address_of(connection: Connection) -> Address:
-    """The address that a connection describes."""
+def address_of(connection: Connection, extra: Mapping[str, Any]) -> Address:
+    """The address that a connection, with its further fields, describes."""
     if not connection.host:
         raise UsageError(
             f"The connection {connection.conn_id} names no host.", "Set it to Ray's dashboard, http://HOST:8265."
@@ -61,7 +81,6 @@ def address_of(connection: Connection) -> Address:
         host = f"{connection.host}:{connection.port or _PORT}"
     elif connection.port:
         host = f"{host}:{connection.port}"
-    extra = connection.extra_dejson
     return Address(
         url=f"{scheme}://{host}".rstrip("/"),
         token=connection.password or None,

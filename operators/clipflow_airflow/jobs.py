@@ -2,6 +2,7 @@
 
 ClusterError (of clipflow.errors)
 ├── Unreachable      nobody answers at the address; retry
+├── Disconnected     the log's WebSocket broke off, or was refused; says whether a retry can help
 ├── WrongConnection  its token, certificate or address is not the right one; final
 └── Refused          Ray answered, and will not take this request; final
 """
@@ -9,7 +10,7 @@ ClusterError (of clipflow.errors)
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -17,14 +18,31 @@ from typing import Any, Self
 import aiohttp
 
 from clipflow.errors import ClusterError
+from clipflow_airflow.report import last_line
 
-_TIMEOUT = aiohttp.ClientTimeout(total=120, sock_connect=10)
+ALIVE = ("PENDING", "RUNNING")
+
+# A long log may take its time as long as it moves.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
 _AGENT_SECONDS = 90.0
 _NOT_YET = 500
+_PING_SECONDS = 30.0
 
 
 class Unreachable(ClusterError):
     """Nobody answers at the address."""
+
+
+class Disconnected(ClusterError):
+    """The log's WebSocket broke off, or was refused.
+
+    Args:
+        retryable: Whether it is worth trying again.
+    """
+
+    def __init__(self, message: str, mend: str = "", *, retryable: bool = True) -> None:
+        super().__init__(message, mend)
+        self.retryable = retryable
 
 
 class WrongConnection(ClusterError):
@@ -71,7 +89,10 @@ class RayJobs:
         headers = dict(self.address.headers)
         if self.address.token:
             headers["Authorization"] = f"Bearer {self.address.token}"
-        connector = aiohttp.TCPConnector(ssl=self._trust() if self.address.verify else False)
+        secure = self.address.url.startswith("https")
+        # Reading the system's certificates takes some 20 ms: too long for a loop that others share.
+        trust = await asyncio.to_thread(self._trust) if secure and self.address.verify else False
+        connector = aiohttp.TCPConnector(ssl=trust)
         self._session = aiohttp.ClientSession(headers=headers, connector=connector, timeout=_TIMEOUT)
         return self
 
@@ -108,7 +129,9 @@ class RayJobs:
             # turned down arrives as a 500 too, and says 400 inside.
             waits = status >= _NOT_YET and "status code 400" not in text
             if not waits or asyncio.get_running_loop().time() > deadline:
-                raise Refused(f"Ray at {self.address.url} did not take the job: {_last_line(text)}.")
+                raise Refused(
+                    f"Ray at {self.address.url} did not take the job: {last_line(text) or 'no reason given'}."
+                )
             await asyncio.sleep(1)
 
     async def info(self, submission_id: str) -> dict[str, Any] | None:
@@ -126,6 +149,25 @@ class RayJobs:
         self._check(status, text)
         return str(json.loads(text)["logs"] or "")
 
+    async def tail(self, submission_id: str) -> AsyncIterator[str]:
+        """What the job has printed, from its beginning, and what it prints, until it is over.
+
+        Raises:
+            Disconnected: Before it was over.
+        """
+        assert self._session is not None, "use `async with`"
+        url = f"{self.address.url}/api/jobs/{submission_id}/logs/tail"
+        try:
+            async with self._session.ws_connect(url, heartbeat=_PING_SECONDS, max_msg_size=0) as socket:
+                async for message in socket:
+                    if message.type is aiohttp.WSMsgType.TEXT:
+                        yield message.data
+        except aiohttp.WSServerHandshakeError as error:
+            refused = f"{self.address.url} passes no WebSocket ({error.status})."
+            raise Disconnected(refused, retryable=error.status >= _NOT_YET) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Disconnected(f"The log of {submission_id} broke off ({_reason(error)}).") from None
+
     async def stop(self, submission_id: str) -> None:
         """Ask Ray to end a job; a job that is over or unknown is left alone."""
         status, text = await self._ask("POST", f"/api/jobs/{submission_id}/stop")
@@ -134,7 +176,7 @@ class RayJobs:
 
     def _check(self, status: int, text: str) -> None:
         if status >= 400:
-            raise Unreachable(f"Ray at {self.address.url} answered {status}: {_last_line(text)}.")
+            raise Unreachable(f"Ray at {self.address.url} answered {status}: {last_line(text) or 'no reason given'}.")
 
     async def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, str]:
         assert self._session is not None, "use `async with`"
@@ -147,9 +189,8 @@ class RayJobs:
                 f"The TLS certificate of {url} is not trusted.", "Name its CA file in the connection."
             ) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unreachable(
-                f"No Ray cluster answers at {url} ({reason}).", "Start it, or correct the connection."
+                f"No Ray cluster answers at {url} ({_reason(error)}).", "Start it, or correct the connection."
             ) from None
         if status in (401, 403):
             what = "asks for a token" if status == 401 and not self.address.token else "does not accept the token"
@@ -161,6 +202,5 @@ class RayJobs:
         return status, text
 
 
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".")[:300] if lines else "no reason given"
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,157 +1,160 @@
-"""EmbedImagesOperator: one job, on a Ray cluster or in the worker's own process."""
+"""ClipflowOperator: what all operators of this package have in common. Each of them says which command it is.
+
+execute ─▶ claim (find the Ray job, or start it) ─▶ defer ─▶ RayJobTrigger ─▶ complete
+             ▲                                                                   │
+             └──────────────── the job of an earlier attempt failed ─────────────┘
+"""
 
 import asyncio
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+import threading
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from airflow.sdk import Asset, BaseOperator, Context
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
 
-from clipflow.errors import ClipflowError, ClusterError
-from clipflow.interval import Interval
-from clipflow.jobfile import read_job, read_text
-from clipflow.spec import JobSpec
+from clipflow.errors import ClipflowError
+from clipflow_airflow.claim import Claim, claim, ids_after, stop_all, supersede
+from clipflow_airflow.follow import Outcome, follow
 from clipflow_airflow.hook import RayJobsHook
-from clipflow_airflow.jobs import RayJobs, Unreachable
-from clipflow_airflow.report import Report, event, failure, find_report, moved, small
-from clipflow_airflow.submission import request, submission_ids
-from clipflow_airflow.window import interval_of
+from clipflow_airflow.jobs import RayJobs
+from clipflow_airflow.links import RayJobLink, RunPageLink, ray_job_url, run_page_url
+from clipflow_airflow.report import Report, error_of, event, moved, small
+from clipflow_airflow.submission import Command, TaskKey
+from clipflow_airflow.trigger import RayJobTrigger
 
 LOCAL = "local"
-_PATIENCE = 12
-_LINES = 1000
+_KILL_SECONDS = 10.0
+_ENDED = ("failed", "success", "skipped", "removed", "restarting")
+
+T = TypeVar("T")
 
 
-class EmbedImagesOperator(BaseOperator):
-    """Embed the images of an interval into a table; the report is the task's result.
+class ClipflowOperator(BaseOperator):
+    """One command of the engine, on a Ray cluster or in the worker's own process; its report is the task's result.
 
-    The Ray job has a deterministic submission id: whoever dies and is started again finds it and
-    waits for it instead of starting a second one. A job that was wrong never retries.
+    On a cluster the command is one Ray job with a deterministic submission id: whoever dies and is started again
+    finds it, and waits for it instead of starting a second one. The task waits deferred, and holds no worker slot.
+    When a user ends the task, when its `execution_timeout` is over, or when it fails for good, the job is stopped.
+    A call that was wrong is not tried again.
 
     Args:
-        job: The job: a mapping, YAML text, the path of a job file on the worker, or `env:NAME`.
         conn_id: An Airflow connection of the type `ray`, or `local` for the worker's own process.
-        window: Instead of the job's `source.window`: all, modified or path.
-        interval: Start and end instead of the run's data interval; two empty strings are unbounded.
-        sets: Changes to the job, each `a.b=YAML`.
-        ray: With `local` only: none, local or an address; unset, the engine chooses by the number of images.
-        progress: With `local` only: whether to draw a bar; unset, on a terminal only, and log lines elsewhere.
+        deferrable: Whether to wait in the triggerer; else the worker waits.
     """
 
-    template_fields: Sequence[str] = ("job", "conn_id", "window", "interval", "sets")
-    template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml"}
+    template_fields: Sequence[str] = ("conn_id",)
+    operator_extra_links = (RayJobLink(), RunPageLink())
     ui_color = "#e8f0fe"
 
-    def __init__(
-        self,
-        *,
-        job: Mapping[str, Any] | str,
-        conn_id: str = RayJobsHook.default_conn_name,
-        window: str | None = None,
-        interval: tuple[str, str] | None = None,
-        sets: Sequence[str] = (),
-        ray: str | None = None,
-        progress: bool | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, conn_id: str = RayJobsHook.default_conn_name, deferrable: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.job = job
         self.conn_id = conn_id
-        self.window = window
-        self.interval = interval
-        self.sets = sets
-        self.ray = ray
-        self.progress = progress
+        self.deferrable = deferrable
+        self.on_failure_callback = [*self.on_failure_callback, stop_ray_job]
+        self._submission_id: str | None = None
+        self._killed = False
+
+    @abstractmethod
+    def command(self, context: Context) -> Command:
+        """The command, as a cluster should run it."""
+
+    @abstractmethod
+    def here(self, context: Context) -> Report:
+        """Run the command in this process."""
 
     def execute(self, context: Context) -> Report:
-        """Run the job, or wait for the one that an earlier try started."""
+        """Run the command, or wait for what an earlier attempt started."""
+        key = TaskKey.of(context)
+        page = run_page_url(key.dag_id, key.run_id, key.task_id, key.map_index)
+        context["ti"].xcom_push(RunPageLink.xcom_key, page)
+        with self._one_sentence():
+            if self.conn_id == LOCAL:
+                return self._finish(context, self.here(context))
+            return self._there(context)
+
+    def complete(self, context: Context, event: Mapping[str, Any]) -> Report:
+        """Go on after the trigger."""
+        with self._one_sentence():
+            return self._conclude(context, Outcome(**event))
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's; a job that took too long is stopped."""
         try:
-            spec = self._spec(context)
-            interval = interval_of(context, spec.source.window, self.interval)
-            report = self._here(spec, interval) if self.conn_id == LOCAL else self._there(context, spec, interval)
-        except ClipflowError as error:
-            # The sentence is what a reader of the task log needs; where it was raised is not.
-            self.log.debug("The job failed", exc_info=error)
-            raise (AirflowException if error.retryable else AirflowFailException)(str(error)) from None
-        self._announce(context, report)
-        return small(report)
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralTimeout:
+            stop_ray_job(context)
+            raise AirflowException(
+                f"The Ray job took longer than the task's execution_timeout ({self.execution_timeout}), "
+                "and is stopped. What it committed stays; raise the timeout."
+            ) from None
+        except TaskDeferralError as error:
+            raise AirflowException(f"The triggerer could not wait for the Ray job ({error}). See its log.") from None
 
-    def _spec(self, context: Context) -> JobSpec:
-        sets = [*self.sets, *([f"source.window={self.window}"] if self.window else [])]
-        if isinstance(self.job, Mapping):
-            spec = read_text(json.dumps(self.job), f"the job of task {self.task_id}", sets)
-        elif "\n" in self.job or self.job.lstrip().startswith("{"):
-            spec = read_text(self.job, f"the job of task {self.task_id}", sets)
-        else:
-            spec = read_job(self.job, sets)
-        ti = context["ti"]
-        traced = {
-            "dag_id": ti.dag_id,
-            "dag_run_id": ti.run_id,
-            "task_id": ti.task_id,
-            "map_index": _map_index(ti.map_index),
-            "try_number": ti.try_number,
-        }
-        return spec.model_copy(update={"context": {**spec.context, **traced}})
+    def on_kill(self) -> None:
+        """Stop the job: a user ended the task while the worker was busy with it."""
+        self._killed = True
+        if self._submission_id is not None:
+            stop = _opened(RayJobsHook(self.conn_id).get_conn(), self._stop_this)
+            # The loop of this thread stands still while a signal is handled.
+            asker = threading.Thread(target=asyncio.run, args=(stop,), daemon=True)
+            asker.start()
+            asker.join(_KILL_SECONDS)
 
-    def _here(self, spec: JobSpec, interval: Interval | None) -> Report:
-        import clipflow
+    async def _stop_this(self, jobs: RayJobs) -> None:
+        assert self._submission_id is not None
+        await jobs.stop(self._submission_id)
 
-        return clipflow.run(spec, interval=interval, ray=self.ray, progress=self.progress).document()
+    def _there(self, context: Context, after: str | None = None) -> Report:
+        """Claim the job, and wait for it.
 
-    def _there(self, context: Context, spec: JobSpec, interval: Interval | None) -> Report:
+        Args:
+            context: Airflow's.
+            after: A job of an earlier attempt that has failed since.
+        """
+        command = self.command(context)
         jobs = RayJobsHook(self.conn_id).get_conn()
-        return asyncio.run(self._follow(jobs, context, spec, interval))
+        found = asyncio.run(_opened(jobs, lambda jobs: self._claim(jobs, context, command, after)))
+        self.log.info("%s the Ray job %s", "Started" if found.ours else "Attached to", found.submission_id)
+        context["ti"].xcom_push(RayJobLink.xcom_key, ray_job_url(jobs.address.url, found.submission_id))
+        if self.deferrable and found.status != "SUCCEEDED":
+            trigger = RayJobTrigger(self.conn_id, found.submission_id, found.ours)
+            self.defer(trigger=trigger, method_name="complete", timeout=self.execution_timeout)
+        wait = _opened(jobs, lambda jobs: follow(jobs, found.submission_id, found.ours, self._tell))
+        return self._conclude(context, asyncio.run(wait))
 
-    async def _follow(self, client: RayJobs, context: Context, spec: JobSpec, interval: Interval | None) -> Report:
-        ti = context["ti"]
-        generation = ti.max_tries - (self.retries or 0)
-        ids = submission_ids(ti.dag_id, ti.run_id, ti.task_id, _map_index(ti.map_index), generation)
-        async with client as jobs:
-            for submission_id in ids:
-                known = await jobs.info(submission_id) is not None
-                ours = not known and await jobs.submit(request(submission_id, spec, interval))
-                self.log.info("%s the Ray job %s", "Started" if ours else "Attached to", submission_id)
-                state = await self._wait(jobs, submission_id)
-                log = await jobs.logs(submission_id)
-                report = find_report(log)
-                self._show(submission_id, log)
-                if state == "SUCCEEDED" and report is not None:
-                    return report
-                if ours:
-                    raise failure(submission_id, state, log)
-                self.log.info("It ended as %s in an earlier try; starting the next", state)
-        raise AssertionError("the ids never end")
+    async def _claim(self, jobs: RayJobs, context: Context, command: Command, after: str | None) -> Claim:
+        key = TaskKey.of(context)
+        await supersede(jobs, key)
+        found = await claim(jobs, self._known(ids_after(key, after)), command)
+        if self._killed or _state(context) in _ENDED:
+            # Whoever ended the task while its job was being started found nothing to stop.
+            await jobs.stop(found.submission_id)
+            raise AirflowFailException("The task was ended while its Ray job was being started; the job is stopped.")
+        return found
 
-    async def _wait(self, jobs: RayJobs, submission_id: str) -> str:
-        """Ask until the job is over. A head that does not answer for a moment is no failed job."""
-        silent = 0
-        while True:
-            try:
-                info = await jobs.info(submission_id)
-                silent = 0
-            except Unreachable:
-                silent += 1
-                if silent > _PATIENCE:
-                    raise
-            else:
-                if info is None:
-                    raise ClusterError(
-                        f"Ray no longer knows the job {submission_id}: its head was restarted.",
-                        "A retry starts the job again; what was committed is not done twice.",
-                    )
-                if info["status"] not in ("PENDING", "RUNNING"):
-                    return str(info["status"])
-            await asyncio.sleep(jobs.address.poll_seconds)
+    def _known(self, ids: Iterator[str]) -> Iterator[str]:
+        """The ids, each known to `on_kill` before anything is started under it."""
+        for submission_id in ids:
+            self._submission_id = submission_id
+            yield submission_id
 
-    def _show(self, submission_id: str, log: str) -> None:
-        self.log.info("::group::Log of the Ray job %s", submission_id)
-        for line in log.splitlines()[-_LINES:]:
-            self.log.info("%s", line)
-        self.log.info("::endgroup::")
+    def _tell(self, line: str) -> None:
+        self.log.info("%s", line)
 
-    def _announce(self, context: Context, report: Report) -> None:
+    def _conclude(self, context: Context, outcome: Outcome) -> Report:
+        if outcome.report is not None:
+            return self._finish(context, outcome.report)
+        assert outcome.error is not None
+        error = error_of(outcome.error)
+        if outcome.ours or not outcome.over or self._killed:
+            raise error
+        self.log.info("The Ray job of an earlier attempt failed: %s", error)
+        return self._there(context, after=outcome.submission_id)
+
+    def _finish(self, context: Context, report: Report) -> Report:
         """Let the asset event carry what changed, and let nobody start on a table that did not."""
         if not moved(report):
             # Airflow sends an event for every outlet of a task that succeeds; this is the task's own copy.
@@ -159,7 +162,48 @@ class EmbedImagesOperator(BaseOperator):
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 context["outlet_events"][outlet].extra.update(event(report))
+        return small(report)
+
+    @contextmanager
+    def _one_sentence(self) -> Iterator[None]:
+        """What a reader of the task log needs is the sentence; where it was raised is not."""
+        try:
+            yield
+        except ClipflowError as error:
+            self.log.debug("The command failed", exc_info=error)
+            raise (AirflowException if error.retryable else AirflowFailException)(str(error)) from None
 
 
-def _map_index(value: int | None) -> int:
-    return -1 if value is None else value
+def stop_ray_job(context: Context) -> None:
+    """End what the task has running on its cluster; a callback for a task that failed for good.
+
+    Airflow calls it where the task failed, or in its DAG processor when the worker was lost.
+    """
+    task = context["ti"].task
+    assert isinstance(task, ClipflowOperator)
+    # In the DAG processor nothing is rendered yet.
+    conn_id = task.render_template(task.conn_id, context)
+    if conn_id == LOCAL:
+        return
+    key = TaskKey.of(context)
+    try:
+        jobs = RayJobsHook(conn_id).get_conn()
+        for submission_id in asyncio.run(_opened(jobs, lambda jobs: stop_all(jobs, key))):
+            task.log.info("Stopped the Ray job %s", submission_id)
+    except ClipflowError as error:
+        task.log.warning("A Ray job of this task may go on: %s", error)
+
+
+async def _opened(client: RayJobs, act: Callable[[RayJobs], Awaitable[T]]) -> T:
+    async with client as jobs:
+        return await act(jobs)
+
+
+def _state(context: Context) -> str | None:
+    """What Airflow now takes the task's state to be."""
+    ti = context["ti"]
+    key = TaskKey.of(context)
+    states = ti.get_task_states(
+        dag_id=key.dag_id, run_ids=[key.run_id], task_ids=[key.task_id], map_index=key.map_index
+    )
+    return next(iter(states.get(key.run_id, {}).values()), None)

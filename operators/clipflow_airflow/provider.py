@@ -2,6 +2,8 @@
 
 from typing import Any
 
+_OPERATORS = ["clipflow_airflow.embed", "clipflow_airflow.operator", "clipflow_airflow.tables"]
+
 
 def get_provider_info() -> dict[str, Any]:
     """The entry point `apache_airflow_provider`."""
@@ -10,8 +12,9 @@ def get_provider_info() -> dict[str, Any]:
         "name": "clipflow",
         "description": "Batch image embedding: Airflow triggers Ray, Ray fills Lance tables.",
         "integrations": [{"integration-name": "Ray", "external-doc-url": "https://docs.ray.io", "tags": ["software"]}],
-        "operators": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.operator"]}],
+        "operators": [{"integration-name": "Ray", "python-modules": _OPERATORS}],
         "hooks": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.hook"]}],
+        "triggers": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.trigger"]}],
         "extra-links": ["clipflow_airflow.links.RayJobLink", "clipflow_airflow.links.RunPageLink"],
         "connection-types": [
             {

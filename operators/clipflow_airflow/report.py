@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from clipflow.errors import ClusterError, JobError
+from clipflow.errors import ClusterError, JobError, UsageError
 
 Report = dict[str, Any]
 
@@ -40,19 +40,40 @@ def find_report(log: str) -> Report | None:
     return None
 
 
-def failure(submission_id: str, state: str, log: str) -> JobError:
-    """Why a job that is over did not succeed, in its own words where it left any."""
+def failure(submission_id: str, info: Mapping[str, Any], log: str) -> JobError:
+    """Why a job that is over did not succeed, in its own words where it left any.
+
+    Args:
+        submission_id: The job.
+        info: What Ray knows about it.
+        log: All that it printed.
+    """
     document = find_report(log)
     error = document.get("error") if document else None
     if isinstance(error, Mapping):
-        return JobFailed(str(error["message"]), str(error["mend"]), retryable=bool(error["retryable"]))
+        return error_of(error)
+    state = info["status"]
     if state == "STOPPED":
         return ClusterError(
             f"The Ray job {submission_id} was stopped on the cluster.", "Clear the task to run it again."
         )
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    said = lines[-1].rstrip(".")[:500] if lines else "it printed nothing"
-    return ClusterError(f"The Ray job {submission_id} ended as {state}: {said}.")
+    if state == "SUCCEEDED":
+        return ClusterError(f"The Ray job {submission_id} left no report.", "A retry runs it again.")
+    said = last_line(log) or last_line(str(info.get("message") or "")) or "it printed nothing"
+    # A wrong call stays wrong, also where the program that refused it left no document.
+    final = info.get("driver_exit_code") == UsageError.exit_code
+    return JobFailed(f"The Ray job {submission_id} ended as {state}: {said}.", retryable=not final)
+
+
+def error_of(document: Mapping[str, Any]) -> JobFailed:
+    """The exception that an error document stands for."""
+    return JobFailed(str(document["message"]), str(document["mend"]), retryable=bool(document["retryable"]))
+
+
+def last_line(text: str) -> str:
+    """The last line that says something; empty when none does."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rstrip(".")[:500] if lines else ""
 
 
 def small(report: Report) -> Report:

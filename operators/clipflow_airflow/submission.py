@@ -1,19 +1,18 @@
-"""One task instance, one Ray job: ids that a repeated start finds again, and the request itself."""
+"""One task instance, one Ray job: ids that a repeated start finds again, and the request that starts one."""
 
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from clipflow.interval import Interval
-from clipflow.spec import JobSpec
-
-JOB_VARIABLE = "CLIPFLOW_JOB"
+from airflow.sdk import Context
 
 
-def submission_ids(dag_id: str, run_id: str, task_id: str, map_index: int, generation: int) -> Iterator[str]:
-    """The ids of a task instance's Ray jobs, in the order they are used up.
+@dataclass(frozen=True)
+class TaskKey:
+    """What tells one task instance from all others, and its repeats from each other.
 
     Args:
         dag_id: The DAG.
@@ -22,24 +21,55 @@ def submission_ids(dag_id: str, run_id: str, task_id: str, map_index: int, gener
         map_index: Which of a mapped task, else -1.
         generation: max_tries - retries: the same over automatic retries, another after a clear.
     """
-    key = json.dumps([dag_id, run_id, task_id, map_index], separators=(",", ":"))
-    stem = f"clipflow-{hashlib.sha256(key.encode()).hexdigest()[:20]}-{generation}"
-    yield stem
-    n = 1
-    while True:
-        yield f"{stem}-{n}"
-        n += 1
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    generation: int
+
+    @classmethod
+    def of(cls, context: Context) -> Self:
+        """The key of the task that is running."""
+        ti = context["ti"]
+        map_index = -1 if ti.map_index is None else ti.map_index
+        return cls(ti.dag_id, ti.run_id, ti.task_id, map_index, ti.max_tries - (ti.task.retries or 0))
+
+    def submission_ids(self) -> Iterator[str]:
+        """The ids of the task instance's Ray jobs, in the order they are used up."""
+        key = json.dumps([self.dag_id, self.run_id, self.task_id, self.map_index], separators=(",", ":"))
+        stem = f"clipflow-{hashlib.sha256(key.encode()).hexdigest()[:20]}-{self.generation}"
+        yield stem
+        n = 1
+        while True:
+            yield f"{stem}-{n}"
+            n += 1
+
+    def earlier(self) -> Iterator[Self]:
+        """The same task instance before its last clears, the latest first."""
+        for generation in range(self.generation - 1, -1, -1):
+            yield replace(self, generation=generation)
 
 
-def request(submission_id: str, spec: JobSpec, interval: Interval | None) -> dict[str, Any]:
-    """The body that starts a job. The job travels in the environment, where no shell reads it."""
-    words = ["python", "-m", "clipflow", "run", f"env:{JOB_VARIABLE}", "--ray", "auto", "--json"]
-    if interval is not None:
-        words += ["--interval", interval.start.isoformat(), interval.end.isoformat()]
-    return {
-        "submission_id": submission_id,
-        "entrypoint": shlex.join(words),
-        "runtime_env": {"env_vars": {JOB_VARIABLE: json.dumps(spec.body(), separators=(",", ":"))}},
-        "metadata": {"job": spec.name, "table": spec.table.uri}
-        | {key: str(value) for key, value in spec.context.items() if value is not None},
-    }
+@dataclass(frozen=True)
+class Command:
+    """One call of the engine.
+
+    Args:
+        words: What stands after `clipflow`; everybody who sees the cluster may read it.
+        variables: Environment variables of the driver: texts that no shell should read.
+        metadata: What Ray shows about the job.
+    """
+
+    words: Sequence[str]
+    variables: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    def request(self, submission_id: str) -> dict[str, Any]:
+        """The body that starts the job by Ray's Jobs REST."""
+        return {
+            "submission_id": submission_id,
+            "entrypoint": shlex.join(["python", "-m", "clipflow", *self.words]),
+            "runtime_env": {"env_vars": dict(self.variables)},
+            "metadata": dict(self.metadata),
+        }

@@ -3,7 +3,7 @@
 import json
 
 from clipflow_airflow.report import failure, find_report, moved, small
-from clipflow_airflow.submission import submission_ids
+from clipflow_airflow.submission import TaskKey
 
 REPORT = {"run_id": "r", "table": "t.lance", "version": 4, "listed": 3, "embedded": 1, "reused": 0, "failed": 0}
 
@@ -26,25 +26,47 @@ def test_only_written_rows_move_the_table() -> None:
     assert not moved({**REPORT, "embedded": 0})
 
 
+FAILED = {"status": "FAILED", "driver_exit_code": 1}
+
+
 def test_a_failed_job_is_quoted() -> None:
     said = {"class": "JobFileError", "message": "source.ur is not a key.", "mend": "Did you mean 'uri'?"}
-    wrong = failure("id", "FAILED", json.dumps({"error": {**said, "retryable": False}}))
+    wrong = failure("id", FAILED, json.dumps({"error": {**said, "retryable": False}}))
     assert str(wrong) == "source.ur is not a key. Did you mean 'uri'?"
     assert not wrong.retryable
-    broken = failure("id", "FAILED", "Traceback (most recent call last):\nMemoryError: no more.\n")
+    broken = failure("id", FAILED, "Traceback (most recent call last):\nMemoryError: no more.\n")
     assert str(broken) == "The Ray job id ended as FAILED: MemoryError: no more."
     assert broken.retryable
-    assert failure("id", "STOPPED", "").retryable
+
+
+def test_a_job_without_words_is_told_by_ray() -> None:
+    told = {"status": "FAILED", "message": "runtime_env could not be set up: no space left.\n"}
+    assert (
+        str(failure("id", told, ""))
+        == "The Ray job id ended as FAILED: runtime_env could not be set up: no space left."
+    )
+    assert failure("id", {"status": "STOPPED"}, "").retryable
+    assert failure("id", {"status": "SUCCEEDED"}, "bye\n").retryable
+
+
+def test_a_wrong_call_is_final() -> None:
+    assert not failure("id", {"status": "FAILED", "driver_exit_code": 2}, "usage: clipflow\n").retryable
 
 
 def test_submission_ids_tell_runs_apart() -> None:
     def first(*key: object) -> str:
-        return next(submission_ids(*key))  # type: ignore[arg-type]
+        return next(TaskKey(*key).submission_ids())  # type: ignore[arg-type]
 
     base = ("d", "r", "t", -1, 0)
     assert first(*base) == first(*base)
     others = [("d2", "r", "t", -1, 0), ("d", "r2", "t", -1, 0), ("d", "r", "t2", -1, 0), ("d", "r", "t", 0, 0)]
     assert len({first(*key) for key in [base, *others, ("d", "r", "t", -1, 1)]}) == 6
-    ids = submission_ids(*base)
+    ids = TaskKey(*base).submission_ids()
     stem = next(ids)
     assert [next(ids), next(ids)] == [f"{stem}-1", f"{stem}-2"]
+
+
+def test_earlier_generations() -> None:
+    key = TaskKey("d", "r", "t", -1, 2)
+    assert [earlier.generation for earlier in key.earlier()] == [1, 0]
+    assert list(TaskKey("d", "r", "t", -1, -1).earlier()) == []

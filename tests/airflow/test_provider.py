@@ -8,8 +8,13 @@ from airflow.sdk import Connection
 
 from clipflow.errors import UsageError
 from clipflow_airflow import get_provider_info
-from clipflow_airflow.hook import RayJobsHook, address_of
+from clipflow_airflow.hook import RayJobsHook
+from clipflow_airflow.hook import address_of as address_of_parts
 from clipflow_airflow.jobs import Address
+
+
+def address_of(connection: Connection) -> Address:
+    return address_of_parts(connection, connection.extra_dejson)
 
 
 def test_the_provider_info_is_valid() -> None:

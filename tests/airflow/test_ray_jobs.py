@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clipflow.demo.catalogue import Catalogue, make_catalogue
-from clipflow.interval import Interval
 from clipflow.jobfile import read_job
 from clipflow_airflow.hook import RayJobsHook
 from clipflow_airflow.sandbox import Sandbox
-from clipflow_airflow.submission import request, submission_ids
+from clipflow_airflow.submission import Command, TaskKey
 
 if TYPE_CHECKING:
     from conftest import RayHead
@@ -50,7 +49,7 @@ def conn_id(ray_head: "RayHead", monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def stem_of(run_after: datetime) -> str:
-    return next(submission_ids(DAG, f"manual__{run_after.isoformat()}", "embed_images", -1, 0))
+    return next(TaskKey(DAG, f"manual__{run_after.isoformat()}", "embed_images", -1, 0).submission_ids())
 
 
 def submit(conn_id: str, body: Mapping[str, Any]) -> None:
@@ -82,9 +81,10 @@ def test_a_crash_after_submit_leaves_one_job(
 ) -> None:
     until = midnight_after(uploads.days[0])
     stem = stem_of(until)
-    interval = Interval(until - timedelta(days=1), until)
+    interval = [(until - timedelta(days=1)).isoformat(), until.isoformat()]
     spec = read_job(job, ["source.window=modified", "source.lateness=6h"])
-    submit(conn_id, request(stem, spec, interval))
+    words = ["run", "env:THE_JOB", "--ray", "auto", "--json", "--interval", *interval]
+    submit(conn_id, Command(words, {"THE_JOB": json.dumps(spec.body())}).request(stem))
 
     outcome = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
     assert outcome.tasks == {"embed_images": "success"}

@@ -1,0 +1,192 @@
+"""Operators of the verbs that work on a table which is there: maintain, judge, audit and forget."""
+
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from airflow.sdk import Context
+
+from clipflow_airflow.operator import ClipflowOperator
+from clipflow_airflow.report import Report
+from clipflow_airflow.submission import Command, TaskKey
+
+
+class TableOperator(ClipflowOperator):
+    """A verb over one table.
+
+    Args:
+        table: Path or s3:// URI of the table, ending in .lance.
+        **kwargs: `conn_id`, `deferrable` (see ClipflowOperator), and what every operator takes.
+    """
+
+    verb: ClassVar[str]
+
+    def __init__(self, *, table: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.table = table
+
+    @abstractmethod
+    def options(self) -> list[str]:
+        """What stands behind the table on the command line."""
+
+    def variables(self) -> dict[str, str]:
+        """Texts that the options name as `env:NAME`."""
+        return {}
+
+    def command(self, context: Context) -> Command:
+        """`clipflow VERB TABLE …`."""
+        key = TaskKey.of(context)
+        about = {"verb": self.verb, "table": self.table, "dag_id": key.dag_id, "dag_run_id": key.run_id}
+        words = [self.verb, self.table, *self.options(), "--json"]
+        return Command(words, self.variables(), {**about, "task_id": key.task_id, "map_index": str(key.map_index)})
+
+    def here(self, context: Context) -> Report:
+        """The same verb in this process."""
+        from clipflow.cli import answer
+
+        os.environ |= self.variables()
+        report: Report = answer([self.verb, self.table, *self.options()])
+        return report
+
+
+class MaintainTableOperator(TableOperator):
+    """Index, compact, clean up, and tag what is published.
+
+    Args:
+        keep_days: How old a version must be to be removed; unset, as the engine has it.
+        tag: The tag that moves to the result; unset, as the engine has it.
+        **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
+    """
+
+    verb = "maintain"
+    template_fields: Sequence[str] = ("table", "conn_id", "keep_days", "tag")
+
+    def __init__(self, *, keep_days: float | str | None = None, tag: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.keep_days = keep_days
+        self.tag = tag
+
+    def options(self) -> list[str]:
+        """The options that are set."""
+        return [*_given("--keep-days", self.keep_days), *_given("--tag", self.tag)]
+
+
+class JudgeTableOperator(TableOperator):
+    """Decide again from stored scores and vectors, by another policy; no image is read.
+
+    Args:
+        policy: What stands under `policy:` in a job: a mapping, or YAML text; or the path of a file on the cluster.
+        rehearse: Only say what would change.
+        **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
+    """
+
+    verb = "judge"
+    template_fields: Sequence[str] = ("table", "conn_id", "policy")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "yaml"}
+
+    def __init__(self, *, policy: Mapping[str, Any] | str, rehearse: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.policy = policy
+        self.rehearse = rehearse
+
+    def options(self) -> list[str]:
+        """The policy, and whether it is a rehearsal."""
+        named = _is_path(self.policy)
+        return ["--policy", str(self.policy) if named else "env:CLIPFLOW_POLICY", *_flag("--dry-run", self.rehearse)]
+
+    def variables(self) -> dict[str, str]:
+        """The policy's text, unless a file holds it."""
+        return {} if _is_path(self.policy) else {"CLIPFLOW_POLICY": _text(self.policy)}
+
+
+class AuditTableOperator(TableOperator):
+    """Removal rates per group and rule.
+
+    Args:
+        by: The columns to group by.
+        against: A run to compare with.
+        fail_if: A condition that makes the task fail.
+        html: Where the page goes, on the cluster.
+        **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
+    """
+
+    verb = "audit"
+    template_fields: Sequence[str] = ("table", "conn_id", "by", "against", "fail_if", "html")
+
+    def __init__(
+        self,
+        *,
+        by: Sequence[str] = (),
+        against: str | None = None,
+        fail_if: str | None = None,
+        html: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.by = by
+        self.against = against
+        self.fail_if = fail_if
+        self.html = html
+
+    def options(self) -> list[str]:
+        """The options that are set."""
+        by = ["--by", *self.by] if self.by else []
+        more = {"--against": self.against, "--fail-if": self.fail_if, "--html": self.html}
+        return [*by, *(word for name, value in more.items() for word in _given(name, value))]
+
+
+class ForgetImagesOperator(TableOperator):
+    """Remove images for good, so that no later run brings them back.
+
+    Args:
+        requests: A file on the cluster, or in storage, that names what to forget.
+        uris: Source URIs to forget; they travel in the environment.
+        where: A condition over the table's columns.
+        rehearse: Only say what would be forgotten.
+        **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
+    """
+
+    verb = "forget"
+    template_fields: Sequence[str] = ("table", "conn_id", "requests", "uris", "where")
+
+    def __init__(
+        self,
+        *,
+        requests: str | None = None,
+        uris: Sequence[str] = (),
+        where: str | None = None,
+        rehearse: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.requests = requests
+        self.uris = uris
+        self.where = where
+        self.rehearse = rehearse
+
+    def options(self) -> list[str]:
+        """What to forget, and whether it is a rehearsal."""
+        listed = ["--from", "env:CLIPFLOW_FORGET"] if self.uris else _given("--from", self.requests)
+        return [*listed, *_given("--where", self.where), *_flag("--dry-run", self.rehearse)]
+
+    def variables(self) -> dict[str, str]:
+        """The URIs, one a line."""
+        return {"CLIPFLOW_FORGET": "\n".join(self.uris)} if self.uris else {}
+
+
+def _given(name: str, value: object) -> list[str]:
+    return [] if value is None or value == "" else [name, str(value)]
+
+
+def _flag(name: str, on: bool) -> list[str]:
+    return [name] if on else []
+
+
+def _is_path(policy: Mapping[str, Any] | str) -> bool:
+    return isinstance(policy, str) and "\n" not in policy and not policy.lstrip().startswith("{")
+
+
+def _text(policy: Mapping[str, Any] | str) -> str:
+    return policy if isinstance(policy, str) else json.dumps(policy, separators=(",", ":"))
