@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         MaintainTableOperator,
     )
     from clipflow_airflow.uploads import NewUploadsTrigger
-    from clipflow_airflow.uploads import NewUploadsTrigger
 
 __all__ = [
     "AuditTableOperator",
@@ -41,7 +40,6 @@ _HOMES = {
     "ForgetImagesOperator": "clipflow_airflow.tables",
     "JudgeTableOperator": "clipflow_airflow.tables",
     "MaintainTableOperator": "clipflow_airflow.tables",
-    "NewUploadsTrigger": "clipflow_airflow.uploads",
     "NewUploadsTrigger": "clipflow_airflow.uploads",
     "RayJobsHook": "clipflow_airflow.hook",
     "__version__": "clipflow.version",
