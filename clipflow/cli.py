@@ -20,7 +20,6 @@ LATER = {
     "audit": "removal rates per group and rule",
     "review": "a human's verdict, kept over later judgements",
     "forget": "delete images for good, with a receipt",
-    "maintain": "index, compact, clean up",
     "browse": "a local web page: gallery, search, verdicts",
     "explain": "why one image has its verdict",
     "migrate": "fill a new table with another encoder",
@@ -158,6 +157,22 @@ def _parser() -> argparse.ArgumentParser:
     _table_argument(sql)
     sql.add_argument("statement", metavar="SQL", help='e.g. "select status, count(*) from images group by all"')
 
+    maintain = _verb(
+        verbs,
+        "maintain",
+        "index, compact, clean up, tag for readers",
+        _maintain,
+        "Bring indexes up to date, make few fragments of many, remove old versions and move a tag to the result.\n"
+        "It changes no row and may run beside jobs. A second call at once finds nothing to do.",
+    )
+    _table_argument(maintain)
+    maintain.add_argument(
+        "--keep-days", type=int, default=7, metavar="N", help="remove versions older than N days (default 7)"
+    )
+    maintain.add_argument("--tag", default="published", metavar="NAME", help="the tag to move (default published)")
+    maintain.add_argument("--no-index", action="store_true", help="leave indexes as they are")
+    maintain.add_argument("--dry-run", action="store_true", help="say what would be done, and write nothing")
+
     doctor = _verb(
         verbs,
         "doctor",
@@ -263,6 +278,20 @@ def _sql(call: argparse.Namespace) -> Answer:
 
     rows = sql(call.table, call.statement)
     return rows, tabulate(rows, headers="keys") if rows else "no rows"
+
+
+def _maintain(call: argparse.Namespace) -> Answer:
+    from clipflow.table.indexes import WANTED
+    from clipflow.table.maintain import maintain
+
+    report = maintain(
+        call.table,
+        keep_days=call.keep_days,
+        tag=call.tag,
+        indexes=None if call.no_index else WANTED,
+        dry_run=call.dry_run,
+    )
+    return report.document(), report.text()
 
 
 def _doctor(call: argparse.Namespace) -> Answer:

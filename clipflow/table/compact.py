@@ -1,0 +1,48 @@
+"""Compaction: many small fragments become few, in the same order, with the same row ids."""
+
+from collections.abc import Callable
+
+import lance
+from lance.optimize import Compaction, CompactionTask
+
+from clipflow.table.address import TableAddress
+from clipflow.table.persist import persist
+
+ROWS_PER_FRAGMENT = 250_000
+"""At most so many rows are written again because a few new ones came. Lance's own million can be a gigabyte."""
+_OPTIONS = {"target_rows_per_fragment": ROWS_PER_FRAGMENT}
+
+
+def compact(address: TableAddress, uri: str, before: Callable[[], None]) -> None:
+    """Compact until nothing is left to compact.
+
+    Each group of fragments is a commit of its own: a conflict or a kill costs one group, not all.
+
+    Args:
+        before: Called before each commit; may raise.
+    """
+
+    def one(dataset: lance.LanceDataset) -> bool:
+        tasks = _tasks(dataset)
+        if tasks:
+            before()
+            # One pass of Lance's own `compact_files` can leave fragments that the next one would join.
+            Compaction.commit(dataset, [tasks[0].execute(dataset)], _OPTIONS)
+        return bool(tasks)
+
+    while persist(address, uri, one):
+        pass
+
+
+def fragments_after(dataset: lance.LanceDataset) -> int:
+    """How many fragments `compact` would leave; about, for the last of a group takes the remainder."""
+    left = len(dataset.get_fragments())
+    for task in _tasks(dataset):
+        rows = sum(fragment.num_rows for fragment in task.fragments)
+        left += max(1, rows // ROWS_PER_FRAGMENT) - len(task.fragments)
+    return left
+
+
+def _tasks(dataset: lance.LanceDataset) -> list[CompactionTask]:
+    tasks: list[CompactionTask] = Compaction.plan(dataset, _OPTIONS).tasks
+    return tasks
