@@ -30,15 +30,21 @@ class Claim:
     status: str
 
 
-async def claim(jobs: RayJobs, ids: Iterable[str], command: Command) -> Claim:
+async def claim(jobs: RayJobs, key: TaskKey, ids: Iterable[str], command: Command) -> Claim:
     """Attach to the first job that is alive or succeeded, or start the first that nobody started.
+
+    Args:
+        jobs: An open session.
+        key: The task.
+        ids: Its submission ids, or the later ones of them.
+        command: What to start.
 
     Starting is at most once: of two starters under one id, Ray lets one win, and the other attaches.
     """
     for submission_id in ids:
         info = await jobs.info(submission_id)
         if info is None:
-            if await jobs.submit(command.request(submission_id)):
+            if await jobs.submit(command.request(submission_id, key)):
                 return Claim(submission_id, ours=True, status="PENDING")
             info = await jobs.info(submission_id) or {"status": "PENDING"}
         if info["status"] in (*ALIVE, "SUCCEEDED"):

@@ -61,11 +61,10 @@ class EmbedImagesOperator(ClipflowOperator):
         words = ["run", f"env:{JOB_VARIABLE}", "--ray", "auto", "--json"]
         if interval is not None:
             words += ["--interval", interval.start.isoformat(), interval.end.isoformat()]
-        about = {"job": spec.name, "table": spec.table.uri, **spec.context}
         return Command(
             words=words,
             variables={JOB_VARIABLE: json.dumps(spec.body(), separators=(",", ":"))},
-            metadata={key: str(value) for key, value in about.items() if value is not None},
+            metadata={"job": spec.name, "table": spec.table.uri},
         )
 
     def here(self, context: Context) -> Report:
@@ -93,14 +92,7 @@ class EmbedImagesOperator(ClipflowOperator):
             spec = read_text(self.job, f"the job of task {self.task_id}", sets)
         else:
             spec = read_job(self.job, sets)
-        key = TaskKey.of(context)
-        traced = {
-            "dag_id": key.dag_id,
-            "dag_run_id": key.run_id,
-            "task_id": key.task_id,
-            "map_index": key.map_index,
-            "try_number": context["ti"].try_number,
-        }
+        traced = {**TaskKey.of(context).metadata(), "try_number": context["ti"].try_number}
         spec = spec.model_copy(update={"context": {**spec.context, **traced}})
         self.job = spec.body()
         return spec

@@ -128,7 +128,7 @@ class ClipflowOperator(BaseOperator):
     async def _claim(self, jobs: RayJobs, context: Context, command: Command, after: str | None) -> Claim:
         key = TaskKey.of(context)
         await supersede(jobs, key)
-        found = await claim(jobs, self._known(ids_after(key, after)), command)
+        found = await claim(jobs, key, self._known(ids_after(key, after)), command)
         if self._killed or _state(context) in _ENDED:
             # Whoever ended the task while its job was being started found nothing to stop.
             await jobs.stop(found.submission_id)

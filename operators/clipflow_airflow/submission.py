@@ -45,6 +45,15 @@ class TaskKey:
             yield f"{stem}-{n}"
             n += 1
 
+    def metadata(self) -> dict[str, str]:
+        """What Ray's dashboard says about the job's origin."""
+        return {
+            "dag_id": self.dag_id,
+            "dag_run_id": self.run_id,
+            "task_id": self.task_id,
+            "map_index": str(self.map_index),
+        }
+
     def earlier(self) -> Iterator[Self]:
         """The same task instance before its last clears, the latest first."""
         for generation in range(self.generation - 1, -1, -1):
@@ -58,18 +67,18 @@ class Command:
     Args:
         words: What stands after `clipflow`; everybody who sees the cluster may read it.
         variables: Environment variables of the driver: texts that no shell should read.
-        metadata: What Ray shows about the job.
+        metadata: What Ray's dashboard says about it, beside the task that it serves.
     """
 
     words: Sequence[str]
     variables: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
 
-    def request(self, submission_id: str) -> dict[str, Any]:
-        """The body that starts the job by Ray's Jobs REST."""
+    def request(self, submission_id: str, key: TaskKey) -> dict[str, Any]:
+        """The body that starts the job of a task by Ray's Jobs REST."""
         return {
             "submission_id": submission_id,
             "entrypoint": shlex.join(["python", "-m", "clipflow", *self.words]),
             "runtime_env": {"env_vars": dict(self.variables)},
-            "metadata": dict(self.metadata),
+            "metadata": {**self.metadata, **key.metadata()},
         }

@@ -10,7 +10,7 @@ from airflow.sdk import Context
 
 from clipflow_airflow.operator import ClipflowOperator
 from clipflow_airflow.report import Report
-from clipflow_airflow.submission import Command, TaskKey
+from clipflow_airflow.submission import Command
 
 
 class TableOperator(ClipflowOperator):
@@ -37,10 +37,8 @@ class TableOperator(ClipflowOperator):
 
     def command(self, context: Context) -> Command:
         """`clipflow VERB TABLE …`."""
-        key = TaskKey.of(context)
-        about = {"verb": self.verb, "table": self.table, "dag_id": key.dag_id, "dag_run_id": key.run_id}
         words = [self.verb, self.table, *self.options(), "--json"]
-        return Command(words, self.variables(), {**about, "task_id": key.task_id, "map_index": str(key.map_index)})
+        return Command(words, self.variables(), {"verb": self.verb, "table": self.table})
 
     def here(self, context: Context) -> Report:
         """The same verb in this process."""

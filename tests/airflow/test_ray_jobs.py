@@ -48,8 +48,12 @@ def conn_id(ray_head: "RayHead", monkeypatch: pytest.MonkeyPatch) -> str:
     return connect(monkeypatch, ray_head.url, ray_head.token)
 
 
+def key_of(run_after: datetime) -> TaskKey:
+    return TaskKey(DAG, f"manual__{run_after.isoformat()}", "embed_images", -1, 0)
+
+
 def stem_of(run_after: datetime) -> str:
-    return next(TaskKey(DAG, f"manual__{run_after.isoformat()}", "embed_images", -1, 0).submission_ids())
+    return next(key_of(run_after).submission_ids())
 
 
 def submit(conn_id: str, body: Mapping[str, Any]) -> None:
@@ -84,7 +88,7 @@ def test_a_crash_after_submit_leaves_one_job(
     interval = [(until - timedelta(days=1)).isoformat(), until.isoformat()]
     spec = read_job(job, ["source.window=modified", "source.lateness=6h"])
     words = ["run", "env:THE_JOB", "--ray", "auto", "--json", "--interval", *interval]
-    submit(conn_id, Command(words, {"THE_JOB": json.dumps(spec.body())}).request(stem))
+    submit(conn_id, Command(words, {"THE_JOB": json.dumps(spec.body())}).request(stem, key_of(until)))
 
     outcome = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
     assert outcome.tasks == {"embed_images": "success"}

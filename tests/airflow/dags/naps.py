@@ -1,0 +1,99 @@
+"""A DAG whose Ray job only naps, and whose task halts where it is told to: for what happens around a job."""
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, Asset, Context, Param
+
+from clipflow_airflow import ClipflowOperator
+from clipflow_airflow.claim import Claim
+from clipflow_airflow.submission import Command, TaskKey
+
+HALTS = Path(os.environ.get("CLIPFLOW_TEST_HALTS", "/nowhere"))
+
+NAP = Path(__file__).with_name("nap.txt")
+
+
+@dataclass(frozen=True)
+class Nap(Command):
+    def request(self, submission_id: str, key: TaskKey) -> dict[str, Any]:
+        entrypoint = shlex.join(["python", str(NAP), *self.words])
+        return {**super().request(submission_id, key), "entrypoint": entrypoint}
+
+
+class NapOperator(ClipflowOperator):
+    """Halts, in its first try only, at the moment that the run's form names."""
+
+    template_fields = ("conn_id", "seconds", "end", "halt")
+
+    def __init__(self, *, seconds: str, end: str, halt: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seconds, self.end, self.halt = seconds, end, halt
+
+    def command(self, context: Context) -> Command:
+        self._halt("chosen", context)
+        ends = json.loads(self.end)
+        return Nap([self.seconds, ends[min(context["ti"].try_number, len(ends)) - 1]])
+
+    def here(self, context: Context) -> dict[str, Any]:
+        raise AssertionError("a nap is taken on a cluster")
+
+    async def _claim(self, jobs: Any, context: Context, command: Command, after: str | None) -> Claim:
+        found = await super()._claim(jobs, context, command, after)
+        self._halt("submitted", context)
+        return found
+
+    def defer(self, **given: Any) -> Any:
+        self._halt("deferring", None)
+        super().defer(**given)
+
+    def complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        self._halt("completing", context)
+        return super().complete(context, event)
+
+    def _halt(self, moment: str, context: Context | None) -> None:
+        self._context = context = context or self._context
+        ti = context["ti"]
+        if self.halt != moment or ti.try_number > 1:
+            return
+        (HALTS / f"{ti.run_id}.part").write_text(str(os.getpid()))
+        (HALTS / f"{ti.run_id}.part").rename(HALTS / ti.run_id)
+        time.sleep(600)
+
+
+def nap_dag(dag_id: str, **given: Any) -> None:
+    with DAG(
+        dag_id=dag_id,
+        schedule=None,
+        max_active_runs=32,
+        is_paused_upon_creation=False,
+        default_args={"owner": "test", "retries": 2, "retry_delay": timedelta(seconds=1)},
+        params={
+            "seconds": Param("3", type="string"),
+            "end": Param(["fine"], type="array"),
+            "halt": Param("", type="string"),
+            "conn_id": Param("ray_default", type="string"),
+        },
+    ):
+        NapOperator(
+            task_id="nap",
+            conn_id="{{ params.conn_id }}",
+            seconds="{{ params.seconds }}",
+            end="{{ params.end | tojson }}",
+            halt="{{ params.halt }}",
+            outlets=[Asset("naps")],
+            **given,
+        )
+
+
+nap_dag("nap")
+nap_dag("nap_in_worker", deferrable=False)
+nap_dag("nap_briefly", execution_timeout=timedelta(seconds=6), retries=0)
+nap_dag("nap_once", retries=0)
