@@ -24,7 +24,7 @@ from airflow.serialization.decoders import smart_decode_trigger_kwargs
 from airflow.serialization.encoders import encode_trigger
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.triggers.base import BaseEventTrigger
-from airflow.triggers.shared_stream import AdvanceItem, AdvanceOutcome
+from airflow.triggers.shared_stream import AckTimeout, AdvanceItem, AdvanceOutcome
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,8 +78,7 @@ class Triggerer:
 
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
+        await asyncio.wait({self.task})
 
     async def event(self) -> tuple[Payload, int]:
         """The next event that waits for being stored, and the number to confirm it by."""
@@ -205,6 +204,21 @@ def test_a_pause_of_the_dag_makes_another_watch(tmp_path: Path) -> None:
         async with Triggerer(trigger_of(tmp_path, store, watch=WATCH + 1)) as triggerer:
             payload, _ = await triggerer.event()
             assert payload["new"] == 1
+
+    go(test())
+
+
+def test_an_event_that_is_never_stored_is_never_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__SHARED_STREAM_ACK_TIMEOUT", "0.1")
+    write(tmp_path, "a.jpg")
+    store = Store()
+
+    async def test() -> None:
+        async with Triggerer(trigger_of(tmp_path, store)) as triggerer:
+            await triggerer.event()
+            with pytest.raises(AckTimeout):
+                await triggerer.task
+        assert not store.values
 
     go(test())
 
