@@ -28,6 +28,11 @@ class RayJobLink(BaseOperatorLink):
         """The URL that was pushed at submit: the operator may have lost the id since, by deferring."""
         from airflow.sdk.execution_time.xcom import XCom
 
+        from clipflow_airflow.operator import LOCAL
+
+        if getattr(operator, "conn_id", None) == LOCAL:
+            # Airflow logs an error for every XCom that is not there.
+            return ""
         return str(XCom.get_value(ti_key=ti_key, key=self.xcom_key) or "")
 
 
