@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench constraints clean
+.PHONY: help setup demo airflow airflow-down test lint format bench constraints clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## the environment, in .venv; nothing to do when nothing changed
 
@@ -22,6 +22,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: setup ## the main job on a drawn catalogue, by Airflow and Ray
 	@$(BIN)/python -m clipflow_airflow.demo
+
+airflow: setup ## the real Airflow with its database and Ray, on loopback, until Ctrl-C
+	@$(BIN)/python -m clipflow_airflow.stack up
+
+airflow-down: setup ## end an Airflow that runs elsewhere, or was killed
+	@$(BIN)/python -m clipflow_airflow.stack down
 
 test: setup ## all tests
 	@$(BIN)/python -m pytest

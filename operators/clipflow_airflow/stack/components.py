@@ -106,10 +106,7 @@ class AirflowApi:
 
     def answers(self, name: str, since: datetime) -> bool:
         """Whether a process is healthy, and has been heard since it was started."""
-        try:
-            health = self.health()
-        except ApiError:
-            return False
+        health = self.health()
         if name == "api-server":
             return bool(health["metadatabase"]["status"] == "healthy")
         key = name.replace("-", "_")

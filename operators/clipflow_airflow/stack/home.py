@@ -3,12 +3,15 @@
 import fcntl
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from clipflow.errors import UsageError
 
 _MARKER = ".clipflow-airflow"
+_SHORT = "cfair-"
 
 
 class Home:
@@ -55,6 +58,27 @@ class Home:
     def secret(self, name: str, make: Callable[[], str] = secrets.token_hex) -> str:
         """A secret of this home, made on first use, in a file that only its owner reads."""
         return self._keep(self.secrets / name, make)
+
+    def short_folder(self) -> Path:
+        """A new folder outside the home, for sockets: their paths hold 107 characters. It goes with `remove_short`."""
+        folder = Path(tempfile.mkdtemp(prefix=_SHORT, dir="/tmp"))
+        with (self.run / "folders").open("a", encoding="utf-8") as file:
+            file.write(f"{folder}\n")
+        return folder
+
+    def remove_short(self) -> None:
+        """Remove the folders outside the home, those of a stack that was killed included."""
+        kept = self.run / "folders"
+        for line in kept.read_text(encoding="utf-8").splitlines() if kept.exists() else ():
+            folder = Path(line)
+            if folder.parent == Path("/tmp") and folder.name.startswith(_SHORT):
+                shutil.rmtree(folder, ignore_errors=True)
+        kept.unlink(missing_ok=True)
+
+    @property
+    def taken(self) -> bool:
+        """Whether it is us who run this home."""
+        return self._lock is not None
 
     def take(self) -> bool:
         """Become the one who runs this home; False when somebody else does. The lock dies with the process."""

@@ -55,8 +55,7 @@ class PostgreSQL(Service):
         self._password = home.secret("database-password")
         self._programs = self._matching(programs())
         self._owner = _account() if os.geteuid() == 0 else None
-        # A socket's path holds 107 characters at most, so it cannot lie in the home.
-        self._socket = Path(tempfile.mkdtemp(prefix="cfpg", dir="/tmp"))
+        self._socket = home.short_folder()
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self._socket),
@@ -89,10 +88,6 @@ class PostgreSQL(Service):
     def farewell(self) -> int:
         """Fast shutdown: sessions are cut, the files are left in order."""
         return signal.SIGINT
-
-    def close(self) -> None:
-        """Remove the socket's folder."""
-        shutil.rmtree(self._socket, ignore_errors=True)
 
     def _ready(self, _since: datetime) -> bool:
         import psycopg2  # type: ignore[import-untyped]

@@ -2,12 +2,9 @@
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,9 +27,8 @@ class RayHead(Service):
 
     def __init__(self, home: Home, environment: Mapping[str, str], *, port: int | None = None) -> None:
         self.token = home.secret("ray-token")
-        # A unix socket's path holds 107 characters, and Ray makes long ones. Ray opens its folder to everybody,
-        # so that lies in one that only we may enter.
-        self._folder = Path(tempfile.mkdtemp(prefix="cf", dir="/tmp"))
+        # Ray opens its folder to everybody, so it lies in one that only we may enter.
+        folder = home.short_folder()
         low = free_port(beside=_WORKER_PORTS)
         workers = range(low, low + _WORKER_PORTS + 1)
         gcs, client, agent = (_outside(workers) for _ in range(3))
@@ -42,7 +38,7 @@ class RayHead(Service):
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
             *("--node-ip-address=127.0.0.1", f"--port={gcs}", f"--num-cpus={max(2, os.cpu_count() or 1)}"),
-            *(f"--temp-dir={self._folder / 'r'}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
+            *(f"--temp-dir={folder / 'r'}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
             *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
             *(f"--min-worker-port={workers[0]}", f"--max-worker-port={workers[-1]}"),
             *("--object-store-memory=200000000", "--include-dashboard=true"),
@@ -67,10 +63,6 @@ class RayHead(Service):
         found: list[dict[str, Any]] = http.call(f"{self.url}/api/jobs/", token=self.token)
         return found
 
-    def close(self) -> None:
-        """Remove Ray's session folder, the jobs' logs included."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
     def __enter__(self) -> Self:
         try:
             self.start()
@@ -84,7 +76,7 @@ class RayHead(Service):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
-        self.close()
+        self.home.remove_short()
 
     def _ready(self, _since: datetime) -> bool:
         # The head takes jobs only when its agent is up.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clipflow_airflow.stack import processes
-from clipflow_airflow.stack.errors import ServiceFailed
+from clipflow_airflow.stack.errors import ApiError, ServiceFailed
 from clipflow_airflow.stack.home import Home
 from clipflow_airflow.stack.processes import psutil
 
@@ -35,7 +35,7 @@ class Service:
         *,
         answers: Callable[[datetime], bool],
         account: str | None = None,
-        seconds: float = 120,
+        seconds: float = 240,
     ) -> None:
         self.home = home
         self.name = name
@@ -123,9 +123,6 @@ class Service:
         processes.end(self._roots(), self.mark, patience, self.farewell)
         self._collect()
 
-    def close(self) -> None:
-        """Remove what it kept outside the home."""
-
     @property
     def farewell(self) -> int:
         """The signal that asks it to end."""
@@ -145,7 +142,8 @@ class Service:
     def _healthy(self) -> bool:
         try:
             return self._answers(self._since)
-        except (OSError, ValueError):
+        except (OSError, ValueError, ApiError):
+            # Servers that come up refuse connections first, and then say that they are not ready.
             return False
 
     def _failed(self, what: str) -> ServiceFailed:

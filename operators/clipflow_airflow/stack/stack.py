@@ -129,7 +129,9 @@ class Stack:
             raise
 
     def down(self) -> None:
-        """End everything; nothing is left, and the history stays."""
+        """End everything; nothing is left, and the history stays. Without effect when it is not up."""
+        if not self.home.taken:
+            return
         # The database goes last: the others write their last words there.
         order = sorted(self._services.values(), key=lambda service: service is self._database)
         for service in order:
@@ -138,10 +140,8 @@ class Stack:
         deadline = time.monotonic() + 10
         for service in order:
             service.end(max(1.0, deadline - time.monotonic()))
-            service.close()
         self._services, self._ray, self._database = {}, None, None
-        if self.home.run.is_dir():
-            sweep(self.home)
+        sweep(self.home)
         self.home.release()
 
     def process(self, name: str) -> psutil.Process:
@@ -349,6 +349,7 @@ def sweep(home: Home) -> bool:
         processes.end(roots, home.mark, 5)
     for path in home.run.glob("*.pid"):
         path.unlink(missing_ok=True)
+    home.remove_short()
     return left
 
 
