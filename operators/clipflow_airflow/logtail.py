@@ -51,6 +51,7 @@ class LogTail:
         self._reader.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._reader
+        self._fold()
 
     async def tell(self) -> None:
         """Tell the complete lines that have arrived."""
@@ -59,13 +60,10 @@ class LogTail:
             await self._out(lines, len(lines) + 1)
 
     async def tell_rest(self, log: str) -> None:
-        """Tell what is left of the whole log, its last line included, and close the group."""
+        """Tell what is left of the whole log, its last line included."""
         self._ahead = ""
         if rest := log[self._position :]:
             await self._out(rest.removesuffix("\n"), len(rest))
-        if self._in_group:
-            self._tell("::endgroup::")
-            self._in_group = 0
 
     async def _out(self, lines: str, length: int) -> None:
         self._position += length
@@ -73,12 +71,16 @@ class LogTail:
             await self._save(self._position)
         for line in lines.split("\n"):
             if self._in_group == GROUP_LINES:
-                self._tell("::endgroup::")
-                self._in_group = 0
+                self._fold()
             if not self._in_group:
                 self._tell(f"::group::Log of the Ray job {self._id}")
             self._in_group += 1
             self._tell(line)
+
+    def _fold(self) -> None:
+        if self._in_group:
+            self._tell("::endgroup::")
+            self._in_group = 0
 
     async def _read(self) -> None:
         while True:
