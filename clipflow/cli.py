@@ -167,7 +167,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _table_argument(maintain)
     maintain.add_argument(
-        "--keep-days", type=int, default=7, metavar="N", help="remove versions older than N days (default 7)"
+        "--keep-days",
+        type=int,
+        default=7,
+        metavar="N",
+        help="remove versions older than N days, and than an hour (default 7)",
     )
     maintain.add_argument("--tag", default="published", metavar="NAME", help="the tag to move (default published)")
     maintain.add_argument("--no-index", action="store_true", help="leave indexes as they are")

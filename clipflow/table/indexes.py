@@ -23,6 +23,7 @@ log = logging.getLogger("clipflow")
 VECTOR_KIND = "IVF_PQ"
 _ROWS_PER_PARTITION = 8192
 _OUTGROWN = 4
+_CODEBOOK = 256
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def _apply(dataset: lance.LanceDataset, index: Index) -> None:
 def _state(dataset: lance.LanceDataset, index: Any, embedded: int, ours: bool) -> Index:
     covered = {fragment for segment in index.segments for fragment in segment.fragment_ids}
     rows = sum(one.count_rows() for one in dataset.get_fragments() if one.fragment_id not in covered)
-    action = "extend" if rows else "none"
+    # With fewer rows than a codebook has entries Lance leaves an index without any.
+    action = "extend" if rows and (covered or embedded >= _CODEBOOK) else "none"
     if ours and index.index_type == VECTOR_KIND:
         fit = _OUTGROWN * _ROWS_PER_PARTITION * _partitions(dataset, index.name)
         if embedded > fit:
@@ -153,5 +155,5 @@ def _state(dataset: lance.LanceDataset, index: Any, embedded: int, ours: bool) -
 def _partitions(dataset: lance.LanceDataset, name: str) -> int:
     # What Lance's next release does; until then it warns on every call, and lists all centroids.
     os.environ.setdefault("LANCE_INCLUDE_VECTOR_CENTROIDS", "false")
-    partitions: int = dataset.stats.index_stats(name)["segments"][0]["num_partitions"]
+    partitions: int = dataset.stats.index_stats(name)["segments"][0].get("num_partitions", 1)
     return partitions

@@ -11,7 +11,6 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import lance
@@ -20,6 +19,7 @@ from clipflow.errors import ClipflowError, TableError, UsageError
 from clipflow.report import RunReport
 from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
+from clipflow.table.clean_up import age_of, clean_up, foresee
 from clipflow.table.compact import compact, fragments_after
 from clipflow.table.dataset import metadata, open_dataset
 from clipflow.table.images import open_images
@@ -89,7 +89,7 @@ def maintain(
     """Maintain a table; a second call at once finds nothing to do.
 
     Args:
-        keep_days: Versions that are older go, tagged ones excepted.
+        keep_days: Versions that are older go, except tagged ones and those of the last hour.
         tag: Moved to the version afterwards, never back.
         indexes: Those to build where the table is large enough; None leaves indexes as they are.
         dry_run: Only say what would be done, and write nothing.
@@ -143,7 +143,7 @@ def _work(
         published = persist(address, address.images, lambda dataset: _publish(dataset, report.tag))
         clock.version = report.version = int(published.version)
         report.rows, report.fragments_after = published.count_rows(), len(published.get_fragments())
-        removed = persist(address, address.images, lambda dataset: _clean_up(dataset, keep_days))
+        removed = clean_up(address, address.images, age_of(keep_days))
         report.versions_removed, report.bytes_removed = removed.old_versions, removed.bytes_removed
         _maintain_runs(address, keep_days)
     clock.end()
@@ -156,7 +156,7 @@ def _foresee(
     report.dry_run = True
     report.indexes = due(dataset, indexes) if indexes is not None else []
     report.fragments_after = fragments_after(dataset)
-    removed = dataset.explain_cleanup_old_versions(_age(keep_days), error_if_tagged_old_versions=False).stats
+    removed = foresee(dataset, age_of(keep_days))
     report.versions_removed, report.bytes_removed = removed.old_versions, removed.bytes_removed
 
 
@@ -169,12 +169,6 @@ def _publish(dataset: lance.LanceDataset, tag: str) -> lance.LanceDataset:
     return dataset
 
 
-def _clean_up(dataset: lance.LanceDataset, keep_days: int) -> Any:
-    # Files that no version names may be staged by a run beside us: Lance leaves them for seven days, whatever
-    # the age asked for. Never with `delete_unverified`.
-    return dataset.cleanup_old_versions(_age(keep_days), error_if_tagged_old_versions=False)
-
-
 def _maintain_runs(address: TableAddress, keep_days: int) -> None:
     """Heartbeats leave a version a minute, and operations a fragment each."""
     runs = open_dataset(address, address.runs)
@@ -182,12 +176,7 @@ def _maintain_runs(address: TableAddress, keep_days: int) -> None:
         return
     if len(runs.get_fragments()) > _RUNS_FRAGMENTS:
         compact(address, address.runs, lambda: None)
-    persist(address, address.runs, lambda dataset: _clean_up(dataset, keep_days))
-
-
-def _age(days: int) -> timedelta:
-    # Lance takes an age of nothing for none given.
-    return max(timedelta(days=days), timedelta(microseconds=1))
+    clean_up(address, address.runs, age_of(keep_days))
 
 
 def _check(keep_days: int, tag: str) -> None:
