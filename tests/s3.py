@@ -4,10 +4,8 @@ import contextlib
 import functools
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,27 +19,11 @@ from typing import Any, Self
 
 import pytest
 
+from clipflow_airflow.stack.ports import free_port
+
 READY_SECONDS = 60
 ADMIN = ("admin-key", "admin-secret-4711")
 READER = ("reader-key", "reader-secret-0815")
-
-
-def free_port(beside: int = 0) -> int:
-    """A free loopback port; with `beside`, one whose neighbour that many ports further is free too."""
-    while True:
-        # Below the range the kernel hands out, so that no outgoing connection takes it meanwhile.
-        port = random.SystemRandom().randrange(10_000, 32_000 - beside)
-        if all(_free(one) for one in {port, port + beside}):
-            return port
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as tried:
-        try:
-            tried.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 class S3Server:

@@ -14,8 +14,8 @@ import clipflow
 from clipflow.cli import LATER, main
 from clipflow.errors import ClipflowError
 from clipflow.schema import COUNTS, VERDICTS
+from clipflow_airflow.stack.ports import free_port
 from tests.catalogues import STUB, draw
-from tests.s3 import free_port
 
 VERBS = ("run", "plan", "search", "sql", "doctor", "demo")
 REPORT = {

@@ -19,7 +19,8 @@ from clipflow.fetch import Fetcher
 from clipflow.spec import Limits, StorageSpec
 from clipflow.storage import Storage
 from clipflow.uri import canonical
-from tests.s3 import READER, S3Server, free_port
+from clipflow_airflow.stack.ports import free_port
+from tests.s3 import READER, S3Server
 
 ODD = ["a b", "50%20", "#1", "what?v=1", "ünï/∂", "x?versionId=7", "+&"]
 

@@ -1,28 +1,20 @@
-"""A throw-away Airflow in this process, and a Ray head with its Jobs REST, both on loopback."""
+"""A throw-away Airflow in this process, a Ray head with its Jobs REST, and the real Airflow: all on loopback."""
 
 import atexit
 import contextlib
-import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from clipflow_airflow.sandbox import Sandbox
-from tests.s3 import free_port
+from clipflow_airflow.stack import Stack, postgres
+from clipflow_airflow.stack.environment import inherited
+from clipflow_airflow.stack.home import Home
+from clipflow_airflow.stack.ray_head import RayHead
 
 ROOT = Path(__file__).parents[2]
 # Airflow reads its configuration on first import, which the test modules beside us do when they are collected.
@@ -35,7 +27,19 @@ with warnings.catch_warnings():
 
     assert airflow.sdk.__version__
 
-TOKEN = "0123456789abcdef0123456789abcdef"
+# A killed process counts as alive for as long as these say; users keep Airflow's own, longer ones.
+QUICK = {
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "10",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__TRIGGER_TIMEOUT_CHECK_INTERVAL": "2",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+}
 
 
 @pytest.fixture(scope="session")
@@ -44,81 +48,37 @@ def sandbox() -> Sandbox:
     return SANDBOX
 
 
-@dataclass(frozen=True)
-class RayHead:
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[RayHead]:
     """A standing cluster of one node that asks for a token."""
-
-    url: str
-    token: str
-
-    def jobs(self) -> list[dict[str, Any]]:
-        """All jobs the head knows."""
-        found: list[dict[str, Any]] = json.loads(_get(f"{self.url}/api/jobs/", self.token))
-        return found
+    with new_home() as folder:
+        home = Home(folder / "home")
+        home.make()
+        with RayHead(home, inherited()) as head:
+            yield head
 
 
 @pytest.fixture(scope="session")
-def ray_head() -> Iterator[RayHead]:
-    # A unix socket's path holds 107 characters, and Ray makes long ones.
-    folder = Path(tempfile.mkdtemp(prefix="cf", dir="/tmp"))
-    gcs, dashboard, agent, client = (free_port() for _ in range(4))
-    low = free_port()
-    command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-        *("--node-ip-address=127.0.0.1", f"--port={gcs}", "--num-cpus=2", f"--temp-dir={folder}"),
-        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"),
-        *(f"--ray-client-server-port={client}", f"--min-worker-port={low}", f"--max-worker-port={low + 200}"),
-        *("--object-store-memory=200000000", "--include-dashboard=true"),
-    ]
-    environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("RAY_")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN": TOKEN,
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }
-    log = (folder / "head.log").open("wb")
-    head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+def stack() -> Iterator[Stack]:
+    """The real Airflow with PostgreSQL and Ray; its DAGs are the repository's and those of the folder beside us."""
+    if missing := postgres.missing():
+        pytest.skip(missing)
+    with new_home() as folder:
+        dags, halts = folder / "dags", folder / "halts"
+        for made_of in (ROOT / "dags", Path(__file__).parent / "dags"):
+            shutil.copytree(made_of, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+        halts.mkdir()
+        environment = {**QUICK, "CLIPFLOW_TEST_HALTS": str(halts)}
+        with Stack(folder / "home", dags, database="postgresql", environment=environment) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def new_home() -> Iterator[Path]:
+    """A folder that goes; not pytest's, which PostgreSQL's own account may not enter."""
+    folder = Path(tempfile.mkdtemp(prefix="cf-home-"))
+    folder.chmod(0o711)
     try:
-        url = f"http://127.0.0.1:{dashboard}"
-        _await_answer(head, url, folder / "head.log")
-        yield RayHead(url, TOKEN)
+        yield folder
     finally:
-        _end(head)
-        log.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _await_answer(head: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and head.poll() is None:
-        try:
-            _get(f"{url}/api/jobs/", TOKEN)
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    raise RuntimeError(f"The Ray head did not come up:\n{log.read_text()[-3000:]}")
-
-
-def _get(url: str, token: str) -> bytes:
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
-    with urllib.request.urlopen(request, timeout=5) as answer:
-        body: bytes = answer.read()
-        return body
-
-
-def _end(head: subprocess.Popen[bytes]) -> None:
-    """End the head and what it started; a job's driver leads a process group of its own."""
-    try:
-        family = psutil.Process(head.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        family = []
-    os.killpg(head.pid, signal.SIGTERM)
-    _, alive = psutil.wait_procs(family, timeout=3)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(head.pid, signal.SIGKILL)
-    head.wait(10)

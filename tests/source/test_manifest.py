@@ -14,7 +14,8 @@ from clipflow.errors import ClipflowError, JobFileError, NotYet, SourceError, St
 from clipflow.interval import Interval
 from clipflow.source import list_source, listing_schema
 from clipflow.spec import SourceSpec, StorageSpec
-from tests.s3 import S3Server, free_port
+from clipflow_airflow.stack.ports import free_port
+from tests.s3 import S3Server
 
 DAY = Interval.parse("2026-11-02", "2026-11-03")
 

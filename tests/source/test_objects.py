@@ -14,7 +14,8 @@ from clipflow.interval import Interval
 from clipflow.source import list_source, listing_schema
 from clipflow.spec import SourceSpec, StorageSpec
 from clipflow.uri import canonical, image_id
-from tests.s3 import READER, S3Server, free_port
+from clipflow_airflow.stack.ports import free_port
+from tests.s3 import READER, S3Server
 
 ODD = [
     "a b.jpg",

@@ -15,7 +15,8 @@ from clipflow.errors import SourceError, StorageUnavailable
 from clipflow.faults import failure_kind, storage_error
 from clipflow.spec import StorageSpec
 from clipflow.storage import Storage
-from tests.s3 import ADMIN, READER, S3Server, free_port
+from clipflow_airflow.stack.ports import free_port
+from tests.s3 import ADMIN, READER, S3Server
 
 
 @pytest.fixture
