@@ -9,11 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from clipflow_airflow.stack import http
+from clipflow_airflow.stack.errors import ServiceFailed
 from clipflow_airflow.stack.home import Home
 from clipflow_airflow.stack.ports import first_free, free_port
 from clipflow_airflow.stack.service import Service
 
 _WORKER_PORTS = 200
+# On a busy machine Ray gives up after 30 seconds that no setting changes.
+_TRIES = 3
 
 
 class RayHead(Service):
@@ -62,6 +65,18 @@ class RayHead(Service):
         """All jobs the head knows."""
         found: list[dict[str, Any]] = http.call(f"{self.url}/api/jobs/", token=self.token)
         return found
+
+    def wait(self) -> None:
+        """Return when it is healthy; a Ray that gave up is started again."""
+        for _ in range(_TRIES - 1):
+            try:
+                return super().wait()
+            except ServiceFailed:
+                if self.ended is None:
+                    raise
+                self.end(0)
+                self.start()
+        return super().wait()
 
     def __enter__(self) -> Self:
         try:
