@@ -17,6 +17,7 @@ Embeds the images that arrived during the data interval and lands one row per im
 * `conn_id` names a connection of the type *Ray Jobs*; `local` embeds in the worker's own process.
 
 Set `CLIPFLOW_JOB_FILE` and `CLIPFLOW_CONN_ID` where Airflow runs, or choose when you trigger by hand.
+`CLIPFLOW_POOL` names a pool: a slot for each job that the cluster's GPUs take at once; it should count deferred tasks.
 """
 
 with DAG(
@@ -54,5 +55,6 @@ with DAG(
         window="modified",
         sets=["source.lateness=6h"],
         ray=os.environ.get("CLIPFLOW_RAY"),
+        pool=os.environ.get("CLIPFLOW_POOL", "default_pool"),
         outlets=[Asset("clip_embeddings")],
     )

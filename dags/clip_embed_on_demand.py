@@ -1,6 +1,7 @@
 """Embed a folder or bucket now, as filled in on the form."""
 
 import os
+from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, Param
 
@@ -39,8 +40,9 @@ with DAG(
     description="Embed a folder or bucket now.",
     doc_md=DOC,
     schedule=None,
+    max_active_runs=8,
     tags=["clipflow", "embeddings"],
-    default_args={"owner": "clipflow"},
+    default_args={"owner": "clipflow", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
         "uri": text("s3://my-bucket/uploads/", "Images", "A folder, an s3:// prefix, or a glob."),
         "table": text("s3://my-lake/images.lance", "Table", "Where the rows go; must end in .lance."),
@@ -64,5 +66,6 @@ with DAG(
         conn_id="{{ params.conn_id }}",
         interval=("{{ params.start or '' }}", "{{ params.end or '' }}"),
         ray=os.environ.get("CLIPFLOW_RAY"),
+        pool=os.environ.get("CLIPFLOW_POOL", "default_pool"),
         outlets=[Asset("clip_embeddings")],
     )

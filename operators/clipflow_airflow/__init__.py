@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from clipflow.version import __version__
+    from clipflow_airflow.changed import changed_tables
     from clipflow_airflow.embed import EmbedImagesOperator
     from clipflow_airflow.hook import RayJobsHook
     from clipflow_airflow.operator import ClipflowOperator
@@ -30,6 +31,7 @@ __all__ = [
     "NewUploadsTrigger",
     "RayJobsHook",
     "__version__",
+    "changed_tables",
     "get_provider_info",
 ]
 
@@ -43,6 +45,7 @@ _HOMES = {
     "NewUploadsTrigger": "clipflow_airflow.uploads",
     "RayJobsHook": "clipflow_airflow.hook",
     "__version__": "clipflow.version",
+    "changed_tables": "clipflow_airflow.changed",
     "get_provider_info": "clipflow_airflow.provider",
 }
 

@@ -116,6 +116,22 @@ class RayJobs:
         _, text = await self._ask("GET", "/api/version")
         return str(json.loads(text)["ray_version"])
 
+    async def answer(self, seconds: float) -> None:
+        """Wait for a cluster that is still coming up.
+
+        Raises:
+            Unreachable: It does not answer within so many seconds.
+        """
+        deadline = asyncio.get_running_loop().time() + seconds
+        while True:
+            try:
+                await self.version()
+                return
+            except Unreachable:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(self.address.poll_seconds)
+
     async def submit(self, request: Mapping[str, Any]) -> bool:
         """Start a job; False when its submission id exists already, which is how two starters become one."""
         deadline = asyncio.get_running_loop().time() + _AGENT_SECONDS

@@ -10,6 +10,7 @@ import threading
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from airflow.sdk import Asset, BaseOperator, Context
@@ -43,16 +44,25 @@ class ClipflowOperator(BaseOperator):
     Args:
         conn_id: An Airflow connection of the type `ray`, or `local` for the worker's own process.
         deferrable: Whether to wait in the triggerer; else the worker waits.
+        cluster_timeout: How long the worker waits for a cluster that does not answer yet.
     """
 
     template_fields: Sequence[str] = ("conn_id",)
     operator_extra_links = (RayJobLink(), RunPageLink())
     ui_color = "#e8f0fe"
 
-    def __init__(self, *, conn_id: str = RayJobsHook.default_conn_name, deferrable: bool = True, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        conn_id: str = RayJobsHook.default_conn_name,
+        deferrable: bool = True,
+        cluster_timeout: timedelta = timedelta(0),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.conn_id = conn_id
         self.deferrable = deferrable
+        self.cluster_timeout = cluster_timeout
         self.on_failure_callback = [*self.on_failure_callback, stop_ray_job]
         self._submission_id: str | None = None
         self._killed = False
@@ -127,6 +137,8 @@ class ClipflowOperator(BaseOperator):
 
     async def _claim(self, jobs: RayJobs, context: Context, command: Command, after: str | None) -> Claim:
         key = TaskKey.of(context)
+        if self.cluster_timeout:
+            await jobs.answer(self.cluster_timeout.total_seconds())
         await supersede(jobs, key)
         found = await claim(jobs, key, self._known(ids_after(key, after)), command)
         if self._killed or _state(context) in _ENDED:

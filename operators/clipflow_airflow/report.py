@@ -11,7 +11,7 @@ Report = dict[str, Any]
 XCOM_BYTES = 2000
 _EVENT_KEYS = (
     "run_id", "table", "version", "listed", "unchanged", "reused", "embedded", "failed", "forgotten",
-    "accepted", "review", "rejected",
+    "accepted", "review", "rejected", "tag",
 )  # fmt: skip
 
 
@@ -84,7 +84,9 @@ def small(report: Report) -> Report:
 
 
 def moved(report: Report) -> bool:
-    """Whether the run made a new version of the table: it does exactly when it wrote rows."""
+    """Whether there is a new version of the table: a run makes one exactly when it wrote rows."""
+    if "from_version" in report:
+        return bool(report["version"] != report["from_version"])
     return any(report.get(key) for key in ("embedded", "reused", "failed", "withdrawn"))
 
 
