@@ -22,8 +22,6 @@ from clipflow_airflow.page.figures import OUTCOMES, RunFigures, next_steps
 from clipflow_airflow.page.figures import VERDICTS as SHOWN_VERDICTS
 from clipflow_airflow.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(120)
-
 DAG, TASK = "clip_embed_daily", "embed_images"
 HOSTILE = """<img src=x onerror=alert(1)> "quoted" 'table' & {{ 7 * 7 }}.lance"""
 
@@ -319,6 +317,11 @@ def test_a_run_without_a_report_yet(get: Get, run: Run, state: str | None, says:
     assert "What became of the images" not in page.text
     assert RAY in page.links
     assert page.links.count(task_url(DAG, run.run_id, TASK)) == (2 if state in ("failed", "up_for_retry") else 1)
+
+
+def test_a_run_between_ray_and_its_report(get: Get, run: Run) -> None:
+    with kept(run, state="queued", next_method="complete", xcoms={"return_value": None, RAY_JOB: RAY}):
+        assert "job on Ray is over" in Words(get(run.url).text).text
 
 
 def test_a_failed_run_that_left_a_report(get: Get, run: Run) -> None:

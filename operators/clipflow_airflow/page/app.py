@@ -45,6 +45,7 @@ _NO_REPORT = (
     "Airflow no longer holds this run's report: its XComs were cleaned. The table does, "
     'for good: clipflow sql TABLE "select * from runs".'
 )
+_RESUMES = "This task's job on Ray is over; a worker takes over its report next."
 _NOT_OURS = "This task is not one of clipflow's, so there is nothing to show here."
 
 
@@ -83,6 +84,8 @@ def _values(task: Task) -> dict[str, Any]:
     note = _STATES.get(task.state, f"This task is in the state {task.state}.") if task.state != "success" else None
     if not task.ours:
         note = _NOT_OURS
+    elif task.resumes and task.state in ("scheduled", "queued"):
+        note = _RESUMES
     elif task.state == "success" and not report:
         note = _NO_REPORT
     figures = RunFigures.of(report) if report else None

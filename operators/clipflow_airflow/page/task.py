@@ -23,6 +23,7 @@ class Task:
 
     Attributes:
         state: Airflow's word; None before it was scheduled.
+        resumes: Whether it has begun, and goes on after its trigger.
         ours: Whether the task is one of clipflow's.
         report: What the task returned, if that is an object.
         ray_job: The job's page on Ray's dashboard, if it is an http address.
@@ -33,6 +34,7 @@ class Task:
     task_id: str
     map_index: int
     state: str | None
+    resumes: bool
     try_number: int
     started: datetime | None
     ended: datetime | None
@@ -54,6 +56,7 @@ def find_task(session: Session, dag_id: str, run_id: str, task_id: str, map_inde
     return Task(
         **key,
         state=str(found.state) if found.state else None,
+        resumes=found.next_method is not None,
         try_number=found.try_number,
         started=found.start_date,
         ended=found.end_date,
