@@ -1,6 +1,7 @@
 """Where and when figures were measured, in a line that can stand above them."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -8,9 +9,9 @@ from pathlib import Path
 _PACKAGES = ("torch", "transformers", "pillow", "simplejpeg", "pylance", "duckdb")
 
 
-def described() -> str:
-    """Date, CPU, cores, how busy the machine is, and versions."""
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
+def described(names: Sequence[str] = _PACKAGES) -> str:
+    """Date, CPU, cores, how busy the machine is, and the versions of packages."""
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
     busy = os.getloadavg()[0]
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {_cpu()}, {len(os.sched_getaffinity(0))} cores, "
