@@ -17,6 +17,8 @@ from clipflow_airflow.stack.service import Service
 _WORKER_PORTS = 200
 # On a busy machine Ray gives up after 30 seconds that no setting changes.
 _TRIES = 3
+# Before it says this, it may answer, and give up all the same.
+_STARTED = "Ray runtime started."
 
 
 class RayHead(Service):
@@ -94,6 +96,8 @@ class RayHead(Service):
         self.home.remove_short()
 
     def _ready(self, _since: datetime) -> bool:
+        if _STARTED not in self.said:
+            return False
         # The head takes jobs only when its agent is up.
         http.call(f"{self._agent}/api/local_raylet_healthz", token=self.token)
         self.jobs()

@@ -5,7 +5,6 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from clipflow_airflow.stack import processes
 from clipflow_airflow.stack.errors import ApiError, ServiceFailed
@@ -48,6 +47,7 @@ class Service:
         self._child: subprocess.Popen[bytes] | None = None
         self._since = datetime.now(UTC)
         self._clock = 0.0
+        self._log_start = 0
 
     @property
     def mark(self) -> str:
@@ -73,12 +73,20 @@ class Service:
     def prepare(self) -> None:
         """What must be there before it starts."""
 
+    @property
+    def said(self) -> str:
+        """What it has logged since it was started."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read().decode(errors="replace")
+
     def start(self) -> None:
         """Start it, and do not wait."""
         self.prepare()
         self._since, self._clock = datetime.now(UTC), time.monotonic()
         as_other = {} if self._account is None else {"user": self._account, "group": self._account, "extra_groups": []}
         with self.log.open("ab") as log:
+            self._log_start = log.tell()
             self._child = subprocess.Popen(
                 self.command,
                 env=self.environment,
@@ -147,9 +155,9 @@ class Service:
             return False
 
     def _failed(self, what: str) -> ServiceFailed:
-        return ServiceFailed(f"The service {self.name} {what}{_last_line(self.log)}.", f"Look into {self.log}")
+        return ServiceFailed(f"The service {self.name} {what}{_last_line(self.said)}.", f"Look into {self.log}")
 
 
-def _last_line(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines()[-50:] if line.strip()]
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
     return f": {lines[-1].strip().rstrip('.')}" if lines else ""
