@@ -25,9 +25,15 @@ def clean_up(address: TableAddress, uri: str, age: timedelta) -> CleanupStats:
     """
     # Lance takes an age of nothing for none given.
     age = max(age, timedelta(microseconds=1))
-    return persist(address, uri, lambda dataset: dataset.cleanup_old_versions(age, error_if_tagged_old_versions=False))
+
+    def once(dataset: lance.LanceDataset) -> CleanupStats:
+        removed: CleanupStats = dataset.cleanup_old_versions(age, error_if_tagged_old_versions=False)
+        return removed
+
+    return persist(address, uri, once)
 
 
 def foresee(dataset: lance.LanceDataset, age: timedelta) -> CleanupStats:
     """What `clean_up` would remove now."""
-    return dataset.explain_cleanup_old_versions(age, error_if_tagged_old_versions=False).stats
+    removed: CleanupStats = dataset.explain_cleanup_old_versions(age, error_if_tagged_old_versions=False).stats
+    return removed

@@ -34,6 +34,11 @@ def compact(address: TableAddress, uri: str, before: Callable[[], None]) -> None
         pass
 
 
+def is_due(dataset: lance.LanceDataset) -> bool:
+    """Whether there is anything to compact."""
+    return bool(_tasks(dataset))
+
+
 def fragments_after(dataset: lance.LanceDataset) -> int:
     """How many fragments `compact` would leave; about, for the last of a group takes the remainder."""
     left = len(dataset.get_fragments())

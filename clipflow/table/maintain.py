@@ -20,7 +20,7 @@ from clipflow.report import RunReport
 from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.clean_up import age_of, clean_up, foresee
-from clipflow.table.compact import compact, fragments_after
+from clipflow.table.compact import compact, fragments_after, is_due
 from clipflow.table.dataset import metadata, open_dataset
 from clipflow.table.images import open_images
 from clipflow.table.indexes import WANTED, Index, Wanted, bring_up_to_date, due
@@ -106,39 +106,43 @@ def maintain(
         raise TableError(f"{dataset.uri} holds no images of clipflow.", "Name the table that `clipflow run` filled.")
     fragments, version = len(dataset.get_fragments()), int(dataset.version)
     report = MaintainReport(address.uri, tag, version, version, dataset.count_rows(), fragments, fragments)
+    report.indexes = [] if indexes is None else due(dataset, indexes)
     if dry_run:
-        _foresee(dataset, report, keep_days, indexes)
+        _foresee(dataset, report, keep_days)
         return report
     report.run_id = uuid.uuid4().hex
     clock = RunReport(report.run_id, report.table, version)
     spec = {"table": {"uri": report.table}, "keep_days": keep_days, "tag": tag, "index": indexes is not None}
     try:
         with Operation(address, _record(report.run_id, spec, about), clock) as operation:
-            _work(address, report, operation, keep_days, indexes, clock)
+            if is_due(dataset) or any(index.action != "none" for index in report.indexes):
+                # The table is opened anew after this: who forgets a row waits for operations that are open, and must
+                # not miss one that still reads the row.
+                operation.open()
+                _rewrite(address, report, operation, indexes, clock)
+            _finish(address, report, keep_days, clock)
     except ClipflowError as error:
         error.report = report.document()
         raise
     return report
 
 
-def _work(
+def _rewrite(
     address: TableAddress,
     report: MaintainReport,
     operation: Operation,
-    keep_days: int,
     indexes: Sequence[Wanted] | None,
     clock: RunReport,
 ) -> None:
-    def before() -> None:
-        operation.open()
-        operation.ensure_open()
-
     if indexes is not None:
         with clock.clock("index"):
             # First, because fragments that an index covers are never joined with others that it does not.
-            report.indexes = bring_up_to_date(address, indexes, before)
+            report.indexes = bring_up_to_date(address, indexes, operation.ensure_open)
     with clock.clock("compact"):
-        compact(address, address.images, before)
+        compact(address, address.images, operation.ensure_open)
+
+
+def _finish(address: TableAddress, report: MaintainReport, keep_days: int, clock: RunReport) -> None:
     with clock.clock("clean_up"):
         published = persist(address, address.images, lambda dataset: _publish(dataset, report.tag))
         clock.version = report.version = int(published.version)
@@ -150,11 +154,8 @@ def _work(
     report.seconds = {step: round(clock.seconds[step], 3) for step in ("index", "compact", "clean_up", "total")}
 
 
-def _foresee(
-    dataset: lance.LanceDataset, report: MaintainReport, keep_days: int, indexes: Sequence[Wanted] | None
-) -> None:
+def _foresee(dataset: lance.LanceDataset, report: MaintainReport, keep_days: int) -> None:
     report.dry_run = True
-    report.indexes = due(dataset, indexes) if indexes is not None else []
     report.fragments_after = fragments_after(dataset)
     removed = foresee(dataset, age_of(keep_days))
     report.versions_removed, report.bytes_removed = removed.old_versions, removed.bytes_removed

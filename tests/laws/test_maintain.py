@@ -21,7 +21,7 @@ from clipflow.table.maintain import maintain
 from tests.catalogues import assert_unique_ever, draw, job, rows
 from tests.table.staging import BEGAN, assignment, commit, staged
 
-WRITERS, COMMITS, KEYS_IN_ALL, KEYS_EACH = 3, 25, 60, 12
+WRITERS, COMMITS, KEYS_IN_ALL, KEYS_EACH = 3, 15, 40, 12
 INDEX = Wanted("content_sha256", "BTREE", 1)
 KILLS, FRAGMENTS = 5, 40
 

@@ -105,6 +105,19 @@ def test_a_second_call_finds_nothing_to_do(tmp_path: Path) -> None:
     assert lance.dataset(uri(tmp_path)).tags.list() == tags
 
 
+def test_a_lone_fragment_loses_its_removed_rows(tmp_path: Path) -> None:
+    given = assignment(tmp_path, "a")
+    commit(given, staged(given, *({"key": key} for key in range(20))))
+    gone = lance.dataset(uri(tmp_path)).to_table(columns=[], with_row_address=True).column("_rowaddr").to_pylist()[:5]
+    guarded_commit(given.address, given.address.images, lambda _: Change([], gone), {})
+    kept = everything(tmp_path)
+    report = maintain(uri(tmp_path))
+    (fragment,) = lance.dataset(uri(tmp_path)).get_fragments()
+    assert (fragment.physical_rows, report.rows) == (15, 15)
+    assert everything(tmp_path) == kept
+    assert maintain(uri(tmp_path)).version == report.version
+
+
 def test_readers_open_the_tag_and_it_moves_with_the_next_call(tmp_path: Path) -> None:
     scattered(tmp_path, 3)
     first = maintain(uri(tmp_path))
