@@ -16,18 +16,22 @@ Embeds the images that arrived during the data interval and lands one row per im
   what the table holds already is not done again. Catch-up, backfills and retries are therefore safe, also in parallel.
 * `conn_id` names a connection of the type *Ray Jobs*; `local` embeds in the worker's own process.
 
+With `CLIPFLOW_START`, Airflow catches up from that day by itself. Without, it goes on from now, and days before
+or during a pause are done by a backfill.
+
 Set `CLIPFLOW_JOB_FILE` and `CLIPFLOW_CONN_ID` where Airflow runs, or choose when you trigger by hand.
 `CLIPFLOW_POOL` names a pool: a slot for each job that the cluster's GPUs take at once; it should count deferred tasks.
 """
 
+START = os.environ.get("CLIPFLOW_START")
 with DAG(
     dag_id="clip_embed_daily",
     description="Embed each day's new images into a Lance table.",
     doc_md=DOC,
     # Not "@daily": that timetable gives intervals that end where they start.
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
-    start_date=datetime.fromisoformat(os.environ.get("CLIPFLOW_START", "2026-01-01")).replace(tzinfo=UTC),
-    catchup=True,
+    start_date=datetime.fromisoformat(START or "2020-01-01").replace(tzinfo=UTC),
+    catchup=bool(START),
     max_active_runs=3,
     tags=["clipflow", "embeddings"],
     default_args={"owner": "clipflow", "retries": 2, "retry_delay": timedelta(minutes=5)},

@@ -30,7 +30,7 @@ with DAG(
     description="Embed each day's new images on a cluster made for it.",
     doc_md=DOC,
     schedule=CronDataIntervalTimetable("@daily", timezone="UTC"),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     tags=["clipflow", "embeddings", "example"],

@@ -29,7 +29,7 @@ with DAG(
     doc_md=DOC,
     # A run just after midnight is about the day before.
     schedule=CronPartitionTimetable("0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"),
-    start_date=datetime.fromisoformat(os.environ.get("CLIPFLOW_START", "2026-01-01")).replace(tzinfo=UTC),
+    start_date=datetime(2020, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=3,
     tags=["clipflow", "embeddings"],
