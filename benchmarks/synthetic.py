@@ -29,7 +29,7 @@ def fill(spec: JobSpec, listing: Iterable[pa.RecordBatch]) -> int:
         operation.open()
         for batch in listing:
             rows = _rows(given, batch, rng)
-            receipt = stage_rows(rows, rows, {}, given.address, dataset)
+            receipt = stage_rows(rows, {}, given.address, dataset)
             commit_receipts(given.address, [receipt], operation, spec.policy.policy_id)
             filled += len(rows)
     return filled

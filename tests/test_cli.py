@@ -17,7 +17,7 @@ from clipflow.schema import COUNTS, VERDICTS
 from clipflow_airflow.stack.ports import free_port
 from tests.catalogues import STUB, draw
 
-VERBS = ("run", "plan", "search", "sql", "doctor", "demo")
+VERBS = ("run", "plan", "search", "sql", "maintain", "doctor", "demo")
 REPORT = {
     "run_id",
     "table",

@@ -14,7 +14,9 @@ def get_provider_info() -> dict[str, Any]:
         "integrations": [{"integration-name": "Ray", "external-doc-url": "https://docs.ray.io", "tags": ["software"]}],
         "operators": [{"integration-name": "Ray", "python-modules": _OPERATORS}],
         "hooks": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.hook"]}],
-        "triggers": [{"integration-name": "Ray", "python-modules": ["clipflow_airflow.trigger"]}],
+        "triggers": [
+            {"integration-name": "Ray", "python-modules": ["clipflow_airflow.trigger", "clipflow_airflow.uploads"]}
+        ],
         "extra-links": ["clipflow_airflow.links.RayJobLink", "clipflow_airflow.links.RunPageLink"],
         "connection-types": [
             {
