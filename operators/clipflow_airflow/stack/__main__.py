@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clipflow_airflow.stack.stack import Stack
 
 _AGAIN = 3
+_WINDOW = 600.0
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,16 +116,17 @@ def _signals() -> Iterator[None]:
 
 def _watch(stack: "Stack") -> NoReturn:
     """Start again what ends by itself, as a service manager would; a few times each."""
-    tries: dict[str, int] = {}
+    from clipflow_airflow.stack.errors import ServiceFailed
+
+    ends: dict[str, list[float]] = {}
     while True:
         time.sleep(1)
         for name, code in stack.ended().items():
-            tries[name] = tries.get(name, 0) + 1
-            if tries[name] > _AGAIN:
-                from clipflow_airflow.stack.errors import ServiceFailed
-
+            now = time.monotonic()
+            ends[name] = [*(end for end in ends.get(name, []) if end > now - _WINDOW), now]
+            if len(ends[name]) > _AGAIN:
                 log = stack.home.logs / f"{name}.log"
-                raise ServiceFailed(f"The service {name} ended {tries[name]} times.", f"Look into {log}")
+                raise ServiceFailed(f"The service {name} ended {len(ends[name])} times in a row.", f"Look into {log}")
             print(f"  The service {name} ended with exit code {code}; it is started again", flush=True)
             stack.start(name)
 

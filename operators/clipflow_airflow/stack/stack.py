@@ -23,6 +23,8 @@ RAY_PORT = 8265
 POOL = "clipflow_gpu"
 _FOREGROUND = "foreground.pid"
 _DAGS_SECONDS = 60
+# Ray drains for 30 seconds, and a task for as long as it works; both bear being killed.
+_LAST_WORDS = 8.0
 
 
 class Stack:
@@ -133,13 +135,14 @@ class Stack:
         if not self.home.taken:
             return
         # The database goes last: the others write their last words there.
-        order = sorted(self._services.values(), key=lambda service: service is self._database)
-        for service in order:
-            if service is not self._database:
-                service.ask()
-        deadline = time.monotonic() + 10
-        for service in order:
-            service.end(max(1.0, deadline - time.monotonic()))
+        before = [service for service in self._services.values() if service is not self._database]
+        for service in before:
+            service.ask()
+        deadline = time.monotonic() + _LAST_WORDS
+        for service in before:
+            service.end(max(0.0, deadline - time.monotonic()))
+        if self._database is not None:
+            self._database.end(_LAST_WORDS)
         self._services, self._ray, self._database = {}, None, None
         sweep(self.home)
         self.home.release()
