@@ -15,6 +15,7 @@ from typing import Any
 
 import lance
 
+from clipflow.context import context_given
 from clipflow.errors import ClipflowError, TableError, UsageError
 from clipflow.report import RunReport
 from clipflow.spec import StorageSpec
@@ -196,5 +197,6 @@ def _record(run_id: str, spec: dict[str, Any], about: dict[str, str]) -> dict[st
         "encoder": json.loads(about["encoder"]),
         "policy_id": about["policy_id"],
         "policy": json.loads(about["policy"]),
+        "context": context_given(),
         "clipflow_version": __version__,
     }

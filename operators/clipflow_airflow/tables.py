@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from airflow.sdk import Context
 
+from clipflow.context import VARIABLE as CONTEXT_VARIABLE
 from clipflow_airflow.operator import ClipflowOperator
 from clipflow_airflow.report import Report
-from clipflow_airflow.submission import Command
+from clipflow_airflow.submission import Command, TaskKey
 
 
 class TableOperator(ClipflowOperator):
@@ -38,15 +39,19 @@ class TableOperator(ClipflowOperator):
     def command(self, context: Context) -> Command:
         """`clipflow VERB TABLE …`."""
         words = [self.verb, self.table, *self.options(), "--json"]
-        return Command(words, self.variables(), {"verb": self.verb, "table": self.table})
+        return Command(words, self._variables(context), {"verb": self.verb, "table": self.table})
 
     def here(self, context: Context) -> Report:
         """The same verb in this process."""
         from clipflow.cli import answer
 
-        os.environ |= self.variables()
+        os.environ |= self._variables(context)
         report: Report = answer([self.verb, self.table, *self.options()])
         return report
+
+    def _variables(self, context: Context) -> dict[str, str]:
+        traced = {**TaskKey.of(context).metadata(), "try_number": str(context["ti"].try_number)}
+        return {**self.variables(), CONTEXT_VARIABLE: json.dumps(traced)}
 
 
 class MaintainTableOperator(TableOperator):

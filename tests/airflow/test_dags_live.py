@@ -1,0 +1,94 @@
+"""The DAGs that hang together by assets, on a real Airflow and a real Ray."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipflow.demo.catalogue import Catalogue, make_catalogue
+from clipflow.query.sql import sql
+from clipflow_airflow.stack import Stack
+from tests.airflow.runs import Run, patiently, until
+
+pytestmark = pytest.mark.timeout(600)
+
+FIRST, LAST = date(2026, 3, 1), date(2026, 3, 2)
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    return make_catalogue(tmp_path_factory.mktemp("catalogue") / "uploads", days=2, per_day=6, end=LAST)
+
+
+@contextmanager
+def awake(stack: Stack, *dag_ids: str) -> Iterator[None]:
+    for dag_id in dag_ids:
+        stack.patch(f"/dags/{dag_id}", {"is_paused": False})
+    try:
+        yield
+    finally:
+        for dag_id in dag_ids:
+            stack.patch(f"/dags/{dag_id}", {"is_paused": True})
+
+
+def runs(stack: Stack, dag_id: str, task_id: str) -> list[Run]:
+    found = patiently(lambda: stack.get(f"/dags/{dag_id}/dagRuns?limit=100"))["dag_runs"]
+    return [Run(stack, dag_id, run["dag_run_id"], task_id) for run in found]
+
+
+def test_maintenance_follows_embedding(stack: Stack, uploads: Catalogue, tmp_path: Path) -> None:
+    import lance
+
+    table = tmp_path / "demand.lance"
+    form = {"uri": f"{uploads.folder}/*.png", "table": str(table), "model": "demo", "conn_id": "ray_default"}
+    with awake(stack, "clip_embed_on_demand", "clip_maintain_table"):
+        embedded = Run.start(stack, "clip_embed_on_demand", f"demand-{time.time_ns()}", "embed_images", **form)
+        assert embedded.wait(seconds=240)["state"] == "success"
+        pushed = embedded.xcom()
+        assert pushed["embedded"] > 0
+
+        def maintained() -> dict[str, Any] | None:
+            for run in runs(stack, "clip_maintain_table", "maintain_table"):
+                for one in patiently(lambda run=run: stack.get(f"{run.path}/listMapped"))["task_instances"]:  # type: ignore[misc]
+                    if one["state"] == "success" and str(table) in json.dumps(one["rendered_fields"]):
+                        return dict(one)
+            return None
+
+        one = until(maintained, 240, "maintenance of the table")
+    assert lance.dataset(str(table), version="published").version >= pushed["version"]
+    done = sql(str(table), "select verb, context from runs order by started_at")
+    assert [row["verb"] for row in done] == ["run", "maintain"]
+    assert [json.loads(row["context"])["dag_id"] for row in done] == ["clip_embed_on_demand", "clip_maintain_table"]
+    assert one["rendered_fields"]["keep_days"] == "7"
+
+
+def test_a_partition_for_each_day(stack: Stack, uploads: Catalogue, tmp_path: Path) -> None:
+    table, job = tmp_path / "days.lance", tmp_path / "job.json"
+    source, target = {"uri": f"{uploads.folder}/"}, {"uri": str(table)}
+    job.write_text(json.dumps({"name": "t", "source": source, "encoder": {"model": "demo"}, "table": target}))
+    body = {
+        "dag_id": "clip_embed_partitions",
+        "from_date": f"{FIRST}T00:00:00Z",
+        "to_date": f"{LAST}T00:00:00Z",
+        "dag_run_conf": {"job_file": str(job), "conn_id": "ray_default"},
+    }
+    with awake(stack, "clip_embed_partitions"):
+        patiently(lambda: stack.post("/backfills", body))
+        found = until(lambda: runs(stack, "clip_embed_partitions", "embed_images")[1:] and True, 60, "two runs")
+        assert found
+        for run in runs(stack, "clip_embed_partitions", "embed_images"):
+            assert run.wait(seconds=240)["state"] == "success"
+            assert run.xcom()["listed"] > 0
+
+        def told() -> list[str] | None:
+            days = runs(stack, "by_day", "day")
+            return sorted(day.xcom() for day in days if day.wait()["state"] == "success") if len(days) >= 2 else None
+
+        assert until(told, 120, "a run for each day") == [str(FIRST), str(LAST)]
+    rows = sql(str(table), "select count(*) as n, count(distinct image_id) as ids from images")
+    assert rows == [{"n": uploads.files, "ids": uploads.files}]
