@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections.abc import Generator
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from hypothesis import settings
@@ -11,6 +13,7 @@ from hypothesis import settings
 from tests.ray_fixtures import joined_ray, standing_ray
 from tests.s3 import s3
 
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 PLUGIN = Path(__file__).parent / "plugins" / "stub_encoder"
 
 # Set before anything is imported: children and Ray workers inherit it.
@@ -25,6 +28,30 @@ settings.register_profile("clipflow", deadline=None)
 settings.load_profile("clipflow")
 
 __all__ = ["joined_ray", "s3", "standing_ray"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed one")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _unskipped((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _unskipped((yield), collector.config)
+
+
+def _unskipped(report: Report, config: pytest.Config) -> Report:
+    # An expected failure is reported as a skip too, and is none.
+    if config.getoption("no_skips") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped: {report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr}"
+    return report
 
 
 def pytest_report_header() -> str:
