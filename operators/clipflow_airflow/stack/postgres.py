@@ -51,10 +51,10 @@ class PostgreSQL(Service):
     """
 
     def __init__(self, home: Home) -> None:
-        self._data = home.path / "postgresql"
+        self._owner = _account() if os.geteuid() == 0 else None
+        self._data = self._place(home)
         self._password = home.secret("database-password")
         self._programs = self._matching(programs())
-        self._owner = _account() if os.geteuid() == 0 else None
         self._socket = home.short_folder()
         settings = {
             "listen_addresses": "",
@@ -75,6 +75,11 @@ class PostgreSQL(Service):
     def url(self, driver: str) -> str:
         """The address for SQLAlchemy; it holds the password."""
         return f"postgresql+{driver}://{_NAME}:{self._password}@/{_NAME}?host={self._socket}"
+
+    @property
+    def elsewhere(self) -> Path | None:
+        """Where its files lie, if not in the home."""
+        return None if self._data.is_relative_to(self.home.path.resolve()) else self._data
 
     def prepare(self) -> None:
         """Lay out the database where there is none."""
@@ -110,12 +115,9 @@ class PostgreSQL(Service):
 
     def _lay_out(self) -> None:
         """Run initdb; a half-made folder of an earlier try is made again."""
-        if self._data.is_symlink() or not self._data.exists():
-            self._data.unlink(missing_ok=True)
-            self._data.symlink_to(self._elsewhere()) if self._unreachable() else self._data.mkdir()
         for left in self._data.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        self._give(self._data.resolve())
+        self._give(self._data)
         with tempfile.TemporaryDirectory(prefix="cfpg", dir="/tmp") as folder:
             secret = Path(folder, "password")
             secret.write_text(self._password)
@@ -154,19 +156,25 @@ class PostgreSQL(Service):
             "Install it again, or name a new --home.",
         )
 
-    def _unreachable(self) -> bool:
-        """Whether the server's own account cannot walk down to the home (a clone under /root)."""
-        if self._owner is None:
-            return False
-        walk = ["test", "-x", str(self.home.path)]
-        tried = subprocess.run(walk, user=_ACCOUNT, group=_ACCOUNT, extra_groups=[], check=False, timeout=10)
-        return tried.returncode != 0
+    def _place(self, home: Home) -> Path:
+        """The folder of its files: in the home, or linked from there where its own account may not enter the home."""
+        place = home.path / "postgresql"
+        if place.exists():
+            return place.resolve()
+        place.unlink(missing_ok=True)
+        if self._owner is None or self._enters(home.path):
+            place.mkdir()
+        else:
+            room = self._owner.pw_dir if Path(self._owner.pw_dir).is_dir() else "/var/tmp"
+            place.symlink_to(tempfile.mkdtemp(prefix="clipflow-", dir=room))
+        return place.resolve()
 
     @staticmethod
-    def _elsewhere() -> str:
-        owned = _account()
-        room = owned.pw_dir if owned and Path(owned.pw_dir).is_dir() else "/var/tmp"
-        return tempfile.mkdtemp(prefix="clipflow-", dir=room)
+    def _enters(folder: Path) -> bool:
+        """Whether the account can walk down to the folder; a clone under /root is out of its reach."""
+        walk = ["test", "-x", str(folder)]
+        tried = subprocess.run(walk, user=_ACCOUNT, group=_ACCOUNT, extra_groups=[], check=False, timeout=10)
+        return tried.returncode == 0
 
     def _give(self, *paths: Path) -> None:
         for path in paths:

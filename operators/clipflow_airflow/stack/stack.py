@@ -228,6 +228,8 @@ class Stack:
         self._database = postgres.PostgreSQL(self.home)
         self._add(self._database).start()
         self._await(self._database)
+        if self._database.elsewhere:
+            self._say(f"Its files lie in {self._database.elsewhere}, since its account may not enter {self.home.path}")
         url = self._database.url
         return {"sql_alchemy_conn": url("psycopg2"), "sql_alchemy_conn_async": url("asyncpg")}
 
