@@ -73,7 +73,7 @@ def test_the_triggerer_dies_while_polling(stack: Stack, start: Any) -> None:
 
 
 def test_the_triggerer_is_told_to_end(stack: Stack, start: Any) -> None:
-    run = start("x", seconds="10")
+    run = start("x", seconds="25")
     run.wait("deferred")
     time.sleep(4)
     stack.process("triggerer").send_signal(signal.SIGTERM)
@@ -82,7 +82,7 @@ def test_the_triggerer_is_told_to_end(stack: Stack, start: Any) -> None:
     stack.start("triggerer")
     assert run.wait()["state"] == "success"
     assert run.jobs() == ONE
-    assert told(run) == list(range(40))
+    assert told(run) == list(range(100))
 
 
 @pytest.mark.parametrize("service", ["scheduler", "api-server", "dag-processor"])

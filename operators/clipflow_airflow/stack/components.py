@@ -52,7 +52,8 @@ def settings(home: Home, dags: Path, port: int, database: Mapping[str, str]) -> 
         },
         "api": {"host": "127.0.0.1", "port": port, "base_url": url, "workers": 1, "secret_key": home.secret("api-key")},
         "api_auth": {"jwt_secret": home.secret("jwt-secret", lambda: secrets.token_hex(64))},
-        "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 10},
+        # A changed file is read at once; one that did not change costs a CPU-second or two each time.
+        "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 300},
         "database": dict(database),
         "usage_data_collection": {"enabled": False},
     }
