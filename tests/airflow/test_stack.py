@@ -135,6 +135,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Foreground"]:
     """A stack in the foreground of another process: SQLite and no Ray, to be quick."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "dags").mkdir()
+    (folder / "dags" / "broken.py").write_text("from airflow.sdk import DAG\n\nDAG(nonsense)\n")
     running = Foreground(folder)
     try:
         running.up()
@@ -180,6 +181,12 @@ def test_a_second_up_says_so_and_harms_nothing(small: Foreground) -> None:
     assert f"An Airflow runs in {small.home} already (process {small.process.pid})." in done.stderr
     assert {process for process in before if not processes.gone(process)} == before
     assert small.answers()
+
+
+def test_it_says_what_is_not_as_wished(small: Foreground) -> None:
+    said = small.said.read_text()
+    assert "a backfill ends in “database is locked”" in said
+    assert "broken.py does not import: NameError: name 'nonsense' is not defined" in said
 
 
 def test_it_prints_the_login_and_no_other_secret(small: Foreground) -> None:

@@ -94,8 +94,8 @@ def _up(given: argparse.Namespace) -> int:
 
 
 def _down(given: argparse.Namespace) -> int:
+    from clipflow_airflow.stack.ending import down
     from clipflow_airflow.stack.home import Home
-    from clipflow_airflow.stack.stack import down
 
     print("Airflow is down." if down(Home(given.home)) else f"No Airflow runs in {given.home}.")
     return 0

@@ -1,7 +1,6 @@
 """Ray of the stack: a cluster of one node on loopback that asks for a token."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime
@@ -42,7 +41,7 @@ class RayHead(Service):
         self._agent = f"http://127.0.0.1:{agent}"
         command = [
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
-            *("--node-ip-address=127.0.0.1", f"--port={gcs}", f"--num-cpus={max(2, os.cpu_count() or 1)}"),
+            *("--node-ip-address=127.0.0.1", f"--port={gcs}"),
             *(f"--temp-dir={folder / 'r'}", "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
             *(f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}"),
             *(f"--min-worker-port={workers[0]}", f"--max-worker-port={workers[-1]}"),

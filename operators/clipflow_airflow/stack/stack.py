@@ -3,15 +3,19 @@
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from signal import SIGKILL, SIGTERM
+from signal import SIGKILL
 from types import TracebackType
 from typing import Any, Self
 
 from clipflow.errors import UsageError
-from clipflow_airflow.stack import components, postgres, processes
+from clipflow_airflow.stack import components, defaults, postgres
+from clipflow_airflow.stack.dags import await_dags
+from clipflow_airflow.stack.database import CHOICES, choose, sqlite
+from clipflow_airflow.stack.ending import announce, running, sweep
 from clipflow_airflow.stack.environment import inherited
-from clipflow_airflow.stack.errors import ApiError, ServiceFailed, StackRuns
+from clipflow_airflow.stack.errors import ServiceFailed, StackRuns
 from clipflow_airflow.stack.home import Home
 from clipflow_airflow.stack.ports import first_free, free_port
 from clipflow_airflow.stack.processes import psutil
@@ -20,9 +24,6 @@ from clipflow_airflow.stack.service import Service
 from clipflow_airflow.stack.trial import Trial, trial
 
 RAY_PORT = 8265
-POOL = "clipflow_gpu"
-_FOREGROUND = "foreground.pid"
-_DAGS_SECONDS = 60
 # Ray drains for 30 seconds, and a task for as long as it works; both bear being killed.
 _LAST_WORDS = 8.0
 
@@ -53,8 +54,8 @@ class Stack:
         environment: Mapping[str, str] | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        if database not in ("auto", "postgresql", "sqlite"):
-            raise UsageError(f"There is no database {database!r}.", "Choose auto, postgresql or sqlite.")
+        if database not in CHOICES:
+            raise UsageError(f"There is no database {database!r}.", f"Choose one of {', '.join(CHOICES)}.")
         if not dags.is_dir():
             raise UsageError(f"There is no folder {dags}.", "Name the folder of the DAG files by --dags.")
         self.home = Home(home)
@@ -124,7 +125,7 @@ class Stack:
         try:
             if sweep(self.home):
                 self._say("Cleaned up after a stack that was killed")
-            processes.remember(self.home.run / _FOREGROUND, psutil.Process())
+            announce(self.home)
             self._up()
         except BaseException:
             self.down()
@@ -201,30 +202,38 @@ class Stack:
         return self._head.jobs()
 
     def _up(self) -> None:
-        self._began = time.monotonic()
-        self._environment = inherited() | self._given
+        self._began, since = time.monotonic(), datetime.now(UTC)
+        given = self._environment = inherited() | self._given
         database = self._open_database()
         if self._wanted["ray"]:
             wanted = None if self._wanted["port"] is None else RAY_PORT
             self._ray = RayHead(self.home, self._environment, port=wanted)
             self._add(self._ray).start()
         port = self._free_port()
-        self._environment |= components.settings(self.home, self.dags, port, database) | self._jobs_variables()
-        self._environment |= self._given
+        if "CLIPFLOW_JOB_FILE" not in given:
+            self.trial = trial(self.home.path / "trial")
+        settings = components.settings(self.home, self.dags, port, database)
+        self._environment = given | settings | defaults.variables(self._ray, self.trial, given) | self._given
         self._api = components.AirflowApi(f"http://127.0.0.1:{port}", self.password)
         self._migrate()
-        for service in components.services(self.home, self._environment, self._api):
-            self._add(service).start()
-        for service in self._services.values():
-            if service is not self._database:
-                self._await(service)
-        self._make_pool()
-        self._await_dags()
+        if self._ray is not None:
+            # Ray gives up when it starts too slowly, so the others do not start beside it.
+            self._await(self._ray)
+        started = [self._add(service) for service in components.services(self.home, self._environment, self._api)]
+        for service in started:
+            service.start()
+        for service in started:
+            self._await(service)
+        defaults.make_pool(self._api)
+        read = await_dags(self._api, self.dags, since)
+        for line in read.broken:
+            self._say(line)
+        self._tell(f"{len(read.dag_ids)} DAGs are read")
 
     def _open_database(self) -> dict[str, str]:
         """Start the database where it is a server; its addresses."""
-        if self._choose_database() == "sqlite":
-            return {"sql_alchemy_conn": f"sqlite:///{self.home.path}/airflow.db"}
+        if choose(str(self._wanted["database"]), self.home, self._say) == "sqlite":
+            return {"sql_alchemy_conn": f"sqlite:///{sqlite(self.home)}"}
         self._database = postgres.PostgreSQL(self.home)
         self._add(self._database).start()
         self._await(self._database)
@@ -232,20 +241,6 @@ class Stack:
             self._say(f"Its files lie in {self._database.elsewhere}, since its account may not enter {self.home.path}")
         url = self._database.url
         return {"sql_alchemy_conn": url("psycopg2"), "sql_alchemy_conn_async": url("asyncpg")}
-
-    def _choose_database(self) -> str:
-        wanted, missing = self._wanted["database"], postgres.missing()
-        if wanted == "postgresql" and missing:
-            raise UsageError(f"{missing}.", "Install it, or give --database sqlite.")
-        if wanted != "auto":
-            return str(wanted)
-        if (self.home.path / "airflow.db").exists() and not (self.home.path / "postgresql").exists():
-            self._say("SQLite goes on, since this home has its history there; --database postgresql begins a new one")
-            return "sqlite"
-        if missing:
-            self._say(f"{missing}: SQLite serves instead, and backfills will end in “database is locked”")
-            return "sqlite"
-        return "postgresql"
 
     def _free_port(self) -> int:
         wanted = self._wanted["port"]
@@ -256,48 +251,12 @@ class Stack:
             self._say(f"Port {wanted} is busy, so {found} is taken")
         return found
 
-    def _jobs_variables(self) -> dict[str, str]:
-        """What the DAGs of this repository read: which job, which connection, which pool."""
-        base = inherited()
-        variables = {"CLIPFLOW_POOL": POOL, "CLIPFLOW_CONN_ID": "local", "CLIPFLOW_RAY": "none"}
-        if self._ray is not None:
-            variables = {"CLIPFLOW_POOL": POOL, "CLIPFLOW_CONN_ID": "ray_default"}
-            variables["AIRFLOW_CONN_RAY_DEFAULT"] = self._ray.connection(poll_seconds=1)
-        if "CLIPFLOW_JOB_FILE" not in base | self._given:
-            self.trial = trial(self.home.path / "trial")
-            variables |= {"CLIPFLOW_JOB_FILE": str(self.trial.job), "CLIPFLOW_START": self.trial.start.isoformat()}
-        return variables | {key: value for key, value in base.items() if key in variables}
-
     def _migrate(self) -> None:
         done = self.airflow("db", "migrate", seconds=300)
         (self.home.logs / "migrate.log").write_text(done.stdout + done.stderr, encoding="utf-8")
         if done.returncode:
             raise ServiceFailed("`airflow db migrate` failed.", f"Look into {self.home.logs / 'migrate.log'}")
         self._tell("Airflow's tables are laid out")
-
-    def _make_pool(self) -> None:
-        body = {"name": POOL, "slots": 1, "include_deferred": True, "description": "One embedding job at a time."}
-        try:
-            self.post("/pools", body)
-        except ApiError as error:
-            # An earlier up made it, and somebody may have given it more slots since.
-            if error.status != 409:
-                raise
-
-    def _await_dags(self) -> None:
-        """The first look at the DAG files takes a moment, and a page without DAGs would puzzle."""
-        deadline = time.monotonic() + _DAGS_SECONDS
-        while any(self.dags.rglob("*.py")) and time.monotonic() < deadline:
-            broken = self.get("/importErrors")["import_errors"]
-            for one in broken:
-                self._say(f"{one['filename']} does not import: {one['stack_trace'].strip().splitlines()[-1]}")
-            if broken or (count := self.get("/dags")["total_entries"]):
-                break
-            time.sleep(0.5)
-        else:
-            return
-        if not broken:
-            self._tell(f"{count} DAGs are read")
 
     def _add(self, service: Service) -> Service:
         self._services[service.name] = service
@@ -336,47 +295,3 @@ _TITLES = {
     "triggerer": "The triggerer",
     "dag-processor": "The dag-processor",
 }
-
-
-def running(home: Home) -> str:
-    """One sentence about the stack that holds the home."""
-    owner = processes.recall(home.run / _FOREGROUND)
-    return f"An Airflow runs in {home.path} already{'' if owner is None else f' (process {owner.pid})'}."
-
-
-def sweep(home: Home) -> bool:
-    """End what a dead stack left, and remove its traces; whether there was a process. The caller holds the home."""
-    roots = [found for path in home.run.glob("*.pid") if (found := processes.recall(path)) is not None]
-    # Our own pid is among them when the caller is the one that goes down.
-    roots = [root for root in roots if root != psutil.Process()]
-    left = bool(processes.family(roots, home.mark))
-    if left:
-        processes.end(roots, home.mark, 5)
-    for path in home.run.glob("*.pid"):
-        path.unlink(missing_ok=True)
-    home.remove_short()
-    return left
-
-
-def down(home: Home, seconds: float = 60) -> bool:
-    """End the stack of a home, wherever it was started; whether there was one."""
-    if not home.exists:
-        return False
-    owner = processes.recall(home.run / _FOREGROUND)
-    found = False
-    if not home.take():
-        found = True
-        if owner is not None:
-            processes.send(owner, SIGTERM)
-        deadline = time.monotonic() + seconds
-        while not home.take():
-            if time.monotonic() > deadline:
-                if owner is None:
-                    raise ServiceFailed(f"{home.path} is held by a process that left no pid file.", "End it by hand.")
-                processes.send(owner, SIGKILL)
-                deadline += seconds
-            time.sleep(0.1)
-    try:
-        return sweep(home) or found
-    finally:
-        home.release()
