@@ -10,7 +10,7 @@ umask 077
 while IFS= read -r line; do
     case $line in
     AIRFLOW_FERNET_KEY=) echo "$line$(openssl rand -base64 32 | tr '+/' '-_')" ;;
-    [A-Z]*=) echo "$line$(openssl rand -hex 24)" ;;
+    [A-Z]*=) echo "$line$(openssl rand -hex 32)" ;;
     *) echo "$line" ;;
     esac
 done <.env.example >.env
