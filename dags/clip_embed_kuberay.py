@@ -7,9 +7,9 @@ from airflow.providers.cncf.kubernetes.operators.resource import (
     KubernetesCreateResourceOperator,
     KubernetesDeleteResourceOperator,
 )
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
 
-from clipflow_airflow import EmbedImagesOperator
+from clipflow_airflow import EmbedImagesOperator, job_file_param
 
 DOC = """
 ### clip_embed_kuberay
@@ -36,13 +36,7 @@ with DAG(
     tags=["clipflow", "embeddings", "example"],
     default_args={"owner": "clipflow", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
-        "job_file": Param(
-            os.environ.get("CLIPFLOW_JOB_FILE", "clipflow.yaml"),
-            type="string",
-            minLength=1,
-            title="Job file",
-            description="Path of the job file on the Airflow worker.",
-        ),
+        "job_file": job_file_param(),
     },
 ) as dag:
     make_cluster = KubernetesCreateResourceOperator(task_id="make_cluster", **CLUSTER).as_setup()

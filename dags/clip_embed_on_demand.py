@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, Param
 
-from clipflow_airflow import EmbedImagesOperator
+from clipflow_airflow import EmbedImagesOperator, conn_id_param
 
 DOC = """
 ### clip_embed_on_demand
@@ -57,7 +57,7 @@ with DAG(
             {"rules": []}, type="object", title="Policy", description="The rules, as under policy: in a job."
         ),
         "name": text("on_demand", "Name", "Recorded in every row as the job."),
-        "conn_id": text(os.environ.get("CLIPFLOW_CONN_ID", "local"), "Ray connection", "Or local: the worker itself."),
+        "conn_id": conn_id_param(),
     },
 ) as dag:
     EmbedImagesOperator(

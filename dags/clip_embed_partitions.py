@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, Asset, CronPartitionTimetable, Param
 
-from clipflow_airflow import EmbedImagesOperator
+from clipflow_airflow import EmbedImagesOperator, conn_id_param, job_file_param
 
 DOC = """
 ### clip_embed_partitions
@@ -35,21 +35,9 @@ with DAG(
     tags=["clipflow", "embeddings"],
     default_args={"owner": "clipflow", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
-        "job_file": Param(
-            os.environ.get("CLIPFLOW_JOB_FILE", "clipflow.yaml"),
-            type="string",
-            minLength=1,
-            title="Job file",
-            description="Path of the job file on the Airflow worker.",
-        ),
+        "job_file": job_file_param(),
         "window": Param("modified", enum=["modified", "path"], title="Window", description="What a day means."),
-        "conn_id": Param(
-            os.environ.get("CLIPFLOW_CONN_ID", "local"),
-            type="string",
-            minLength=1,
-            title="Ray connection",
-            description="A connection of the type Ray Jobs, or local for the worker's own process.",
-        ),
+        "conn_id": conn_id_param(),
     },
 ) as dag:
     EmbedImagesOperator(

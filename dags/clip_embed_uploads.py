@@ -3,9 +3,9 @@
 import os
 from datetime import timedelta
 
-from airflow.sdk import DAG, Asset, AssetWatcher, Param
+from airflow.sdk import DAG, Asset, AssetWatcher
 
-from clipflow_airflow import EmbedImagesOperator, NewUploadsTrigger
+from clipflow_airflow import EmbedImagesOperator, NewUploadsTrigger, conn_id_param, job_file_param
 
 DOC = """
 ### clip_embed_uploads
@@ -39,20 +39,8 @@ with DAG(
     tags=["clipflow", "embeddings"],
     default_args={"owner": "clipflow", "retries": 2, "retry_delay": timedelta(minutes=5)},
     params={
-        "job_file": Param(
-            os.environ.get("CLIPFLOW_JOB_FILE", "clipflow.yaml"),
-            type="string",
-            minLength=1,
-            title="Job file",
-            description="Path of the job file on the Airflow worker.",
-        ),
-        "conn_id": Param(
-            os.environ.get("CLIPFLOW_CONN_ID", "local"),
-            type="string",
-            minLength=1,
-            title="Ray connection",
-            description="A connection of the type Ray Jobs, or local for the worker's own process.",
-        ),
+        "job_file": job_file_param(),
+        "conn_id": conn_id_param(),
     },
 ) as dag:
     EmbedImagesOperator(

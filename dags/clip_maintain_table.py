@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, Asset, Param
 
-from clipflow_airflow import MaintainTableOperator, changed_tables
+from clipflow_airflow import MaintainTableOperator, changed_tables, conn_id_param
 
 DOC = """
 ### clip_maintain_table
@@ -38,13 +38,7 @@ with DAG(
         "keep_days": Param(
             7, type="integer", minimum=0, title="Keep days", description="Older versions of the table are removed."
         ),
-        "conn_id": Param(
-            os.environ.get("CLIPFLOW_CONN_ID", "local"),
-            type="string",
-            minLength=1,
-            title="Ray connection",
-            description="A connection of the type Ray Jobs, or local for the worker's own process.",
-        ),
+        "conn_id": conn_id_param(),
     },
 ) as dag:
     MaintainTableOperator.partial(

@@ -1,5 +1,6 @@
 """The pages: their commands run, their jobs parse, and what they list is all there is."""
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -76,10 +77,10 @@ def test_every_job_of_a_page_is_a_job(page: Path) -> None:
         assert read_text(body, page.name).name == "catalog"
 
 
-def test_the_readme_s_two_commands_are_targets() -> None:
-    targets = re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
-    assert commands(README, "make") == [["demo"], ["test"]]
-    assert {"demo", "test", "help"} <= set(targets)
+def test_the_readme_s_make_commands_are_targets() -> None:
+    targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert commands(README, "make") == [["demo"], ["test"], ["airflow"], ["airflow-down"]]
+    assert {"demo", "test", "help", "airflow", "airflow-down"} <= set(targets)
 
 
 def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,17 +160,30 @@ def test_the_page_of_decoding_has_every_code_and_the_policy() -> None:
 
 
 def test_the_page_of_airflow_names_what_the_dags_read() -> None:
-    read = {
-        name
-        for path in (ROOT / "dags").glob("*.py")
-        for name in re.findall(r"environ\.get\(\"(\w+)\"", path.read_text("utf-8"))
-    }
-    page = rows("airflow.md")
-    assert {name for row in page for name in named(row)} == read
-    daily = (ROOT / "dags" / "clip_embed_daily.py").read_text("utf-8")
+    paths = [*(ROOT / "dags").glob("*.py"), ROOT / "operators" / "clipflow_airflow" / "params.py"]
+    defaults: dict[str, set[str]] = {}
+    for path in paths:
+        found = re.findall(r"environ\.get\(\"(\w+)\"(?:, \"([^\"]*)\")?", path.read_text("utf-8"))
+        for name, default in found:
+            defaults.setdefault(name, set()).add(default)
+    page = rows("airflow.md", "The DAGs")
+    assert {name for row in page for name in named(row)} == set(defaults)
     for row, (default, _) in page.items():
-        if named(default) and named(row):
-            assert f'"{named(row)[0]}", "{named(default)[0]}"' in daily
+        if named(row) and named(default):
+            assert defaults[named(row)[0]] == set(named(default)), row
+
+
+def test_the_page_of_airflow_names_the_operators() -> None:
+    import clipflow_airflow
+
+    page = rows("airflow.md", "An operator")
+    operators = {name for name in clipflow_airflow.__all__ if name.endswith("Operator")} - {"ClipflowOperator"}
+    assert {name for row in page for name in named(row)} == operators
+    for row, (verb, arguments) in page.items():
+        if named(row):
+            operator = getattr(clipflow_airflow, named(row)[0])
+            assert getattr(operator, "verb", "run") == named(verb)[0]
+            assert set(named(arguments)) <= set(inspect.signature(operator.__init__).parameters) | {"table"}
 
 
 def test_the_newest_change_is_of_this_version() -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from clipflow_airflow.embed import EmbedImagesOperator
     from clipflow_airflow.hook import RayJobsHook
     from clipflow_airflow.operator import ClipflowOperator
+    from clipflow_airflow.params import conn_id_param, job_file_param
     from clipflow_airflow.provider import get_provider_info
     from clipflow_airflow.tables import (
         AuditTableOperator,
@@ -32,7 +33,9 @@ __all__ = [
     "RayJobsHook",
     "__version__",
     "changed_tables",
+    "conn_id_param",
     "get_provider_info",
+    "job_file_param",
 ]
 
 _HOMES = {
@@ -46,6 +49,8 @@ _HOMES = {
     "RayJobsHook": "clipflow_airflow.hook",
     "__version__": "clipflow.version",
     "changed_tables": "clipflow_airflow.changed",
+    "conn_id_param": "clipflow_airflow.params",
+    "job_file_param": "clipflow_airflow.params",
     "get_provider_info": "clipflow_airflow.provider",
 }
 

@@ -74,7 +74,8 @@ def nap_dag(dag_id: str, **given: Any) -> None:
         schedule=None,
         max_active_runs=32,
         is_paused_upon_creation=False,
-        default_args={"owner": "test", "retries": 2, "retry_delay": timedelta(seconds=1)},
+        # Every task that starts while no api-server answers uses up a retry.
+        default_args={"owner": "test", "retries": 5, "retry_delay": timedelta(seconds=2)},
         params={
             "seconds": Param("3", type="string"),
             "end": Param(["fine"], type="array"),
