@@ -15,6 +15,9 @@ from clipflow.table.dataset import open_dataset
 from clipflow.table.images import open_images
 
 
+VECTOR = "vector"
+
+
 class _Readable(lance.LanceDataset):  # type: ignore[misc]
     """A table whose vector DuckDB can read: it knows no float16."""
 
@@ -25,10 +28,14 @@ class _Readable(lance.LanceDataset):  # type: ignore[misc]
 
     def scanner(self, *args: Any, **kwargs: Any) -> pds.Scanner:
         """The rows with float32 vectors."""
+        late: dict[str, Any] = {}
+        if VECTOR in str(kwargs.get("filter", "")):
+            # Lance takes no condition on a column of lists; Arrow does, after it was read.
+            late = {key: kwargs.pop(key) for key in ("filter", "columns") if key in kwargs}
         reader = super().scanner(*args, **kwargs).to_reader()
         schema = _widened(reader.schema)
         batches = (batch.cast(schema) for batch in reader)
-        return pds.Scanner.from_batches(batches, schema=schema)
+        return pds.Scanner.from_batches(batches, schema=schema, **late)
 
 
 def _widened(schema: pa.Schema) -> pa.Schema:

@@ -44,7 +44,6 @@ class Sandbox:
                 "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
                 "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
                 "AIRFLOW__LOGGING__LOGGING_LEVEL": os.environ.get("AIRFLOW__LOGGING__LOGGING_LEVEL", "WARNING"),
-                "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
             }
         )
         self._bags: dict[str, DAG] = {}

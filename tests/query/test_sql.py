@@ -43,6 +43,13 @@ def test_vectors_can_be_read_and_reckoned_with(filled: Filled) -> None:
     assert sum(row["vector"] is None for row in rows) == filled.failed
 
 
+def test_conditions_on_vectors(filled: Filled) -> None:
+    (row,) = sql(filled.uri, "select count(*) as n from images where vector is not null")
+    assert row["n"] == filled.accepted + filled.rejected
+    (row,) = sql(filled.uri, "select min(status) as s, count(*) as n from images where vector is null and status > 'a'")
+    assert row == {"s": "failed", "n": filled.failed}
+
+
 def test_columns_and_conditions_reach_the_table(filled: Filled) -> None:
     rows = sql(filled.uri, "select vector[1] as first, status from images where status = 'rejected' and width = 20")
     assert len(rows) == filled.rejected

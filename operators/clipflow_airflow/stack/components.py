@@ -55,7 +55,6 @@ def settings(home: Home, dags: Path, port: int, database: Mapping[str, str]) -> 
         # A changed file is read at once; one that did not change costs a CPU-second or two each time.
         "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 300},
         "database": dict(database),
-        "usage_data_collection": {"enabled": False},
     }
     variables = {
         f"AIRFLOW__{section}__{key}".upper(): str(v) for section, keys in given.items() for key, v in keys.items()
