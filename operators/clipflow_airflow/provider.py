@@ -25,8 +25,14 @@ def get_provider_info() -> dict[str, Any]:
                 "hook-name": "Ray Jobs",
                 "ui-field-behaviour": {
                     "hidden-fields": ["login", "extra"],
-                    "relabeling": {"host": "Dashboard URL or host", "schema": "Scheme", "password": "Token"},
-                    "placeholders": {"host": "https://ray.example.com:8265", "port": "8265", "schema": "http"},
+                    # Airflow 3.3's Test sends 0 for an empty port, and then refuses it as another address.
+                    "relabeling": {
+                        "host": "Dashboard URL or host",
+                        "port": "Port (for Test)",
+                        "schema": "Scheme",
+                        "password": "Token",
+                    },
+                    "placeholders": {"host": "https://ray.example.com", "port": "8265", "schema": "http"},
                 },
                 "conn-fields": _fields(),
             }
