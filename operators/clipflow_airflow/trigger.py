@@ -8,6 +8,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from clipflow.errors import ClipflowError, UsageError
+from clipflow_airflow.backlog import Backlog
 from clipflow_airflow.follow import Outcome, follow
 from clipflow_airflow.hook import RayJobsHook
 from clipflow_airflow.jobs import Unreachable
@@ -15,6 +16,7 @@ from clipflow_airflow.jobs import Unreachable
 LOG_KEY = "ray_log"
 """The XCom that holds how much of which job's log was told."""
 _STOP_TRIES = 5
+_backlog = Backlog()
 
 
 class _Task(NamedTuple):
@@ -60,6 +62,8 @@ class RayJobTrigger(BaseTrigger):
                 outcome = await follow(jobs, self.submission_id, self.ours, self._tell, position=told, save=self._save)
         except ClipflowError as error:
             outcome = Outcome.failed(self.submission_id, self.ours, error, over=False)
+        if self._task() is not None:
+            await _backlog.drain(self._told)
         yield TriggerEvent(outcome.event())  # type: ignore[no-untyped-call]
 
     async def on_kill(self) -> None:
@@ -81,6 +85,7 @@ class RayJobTrigger(BaseTrigger):
 
     def _tell(self, line: str) -> None:
         self.log.info("%s", line)
+        _backlog.add(line)
 
     def _task(self) -> _Task | None:
         """The task instance; None in `dag.test()`, which names none."""
@@ -101,6 +106,7 @@ class RayJobTrigger(BaseTrigger):
         if (task := self._task()) is not None:
             value = {"submission_id": self.submission_id, "told": position}
             await XCom.aset(LOG_KEY, value, **task._asdict())
+            _backlog.answered()
 
     async def _still_deferred(self) -> bool:
         task = self._task()
