@@ -191,10 +191,10 @@ def stop_ray_job(context: Context) -> None:
 
     Airflow calls it where the task failed, or in its DAG processor when the worker was lost.
     """
-    task = context["ti"].task
-    assert isinstance(task, ClipflowOperator)
-    # In the DAG processor nothing is rendered yet.
-    conn_id = task.render_template(task.conn_id, context)
+    task: Any = context["ti"].task
+    # In the DAG processor nothing is rendered yet, and a mapped task is not of its operator's class.
+    given = task.conn_id if isinstance(task, ClipflowOperator) else task.partial_kwargs.get("conn_id")
+    conn_id = task.render_template(given or RayJobsHook.default_conn_name, context)
     if conn_id == LOCAL:
         return
     key = TaskKey.of(context)
