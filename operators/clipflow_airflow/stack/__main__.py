@@ -142,10 +142,11 @@ def _welcome(stack: "Stack", seconds: float) -> str:
         lines += [
             "",
             "A catalogue of drawn uploads is there to try it:",
-            "  1. Log in, open Dags, and switch on clip_embed_daily: it embeds every day's uploads since",
-            f"     {stack.trial.start}, on Ray where there is one.",
-            f'  2. {clipflow} search {_near(stack.trial.table)} "a red circle"',
-            "  3. In the DAG's page: Trigger, Backfill, reprocess. Nothing is embedded twice.",
+            "  1. Log in, open Dags, and switch on clip_embed_daily: it embeds yesterday's uploads,",
+            "     on Ray where there is one.",
+            f"  2. On its page: Trigger, Backfill, from {stack.trial.start}: a run for each day before.",
+            "     Again, with reprocess: nothing is embedded twice.",
+            f'  3. {clipflow} search {_near(stack.trial.table)} "a red circle"',
             "For your own images: end this, and start it with CLIPFLOW_JOB_FILE=your-job.yaml",
         ]
     return "\n".join([*lines, "", "Ctrl-C ends it; the history stays."])

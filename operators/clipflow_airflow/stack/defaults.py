@@ -18,7 +18,8 @@ def variables(ray: RayHead | None, trial: Trial | None, given: Mapping[str, str]
     else:
         found |= {"CLIPFLOW_CONN_ID": "ray_default", "AIRFLOW_CONN_RAY_DEFAULT": ray.connection(poll_seconds=1)}
     if trial is not None:
-        found |= {"CLIPFLOW_JOB_FILE": str(trial.job), "CLIPFLOW_START": trial.start.isoformat()}
+        # No CLIPFLOW_START: a backfill of days before it would say success and do nothing.
+        found |= {"CLIPFLOW_JOB_FILE": str(trial.job)}
     return found | {name: given[name] for name in found if name in given}
 
 
