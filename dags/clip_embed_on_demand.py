@@ -34,7 +34,6 @@ def moment(title: str, description: str) -> Param:
     return Param(None, type=["null", "string"], format="date-time", title=title, description=description)
 
 
-MODIFIED = "window modified: only objects modified"
 with DAG(
     dag_id="clip_embed_on_demand",
     description="Embed a folder or bucket now.",
@@ -51,8 +50,8 @@ with DAG(
         "window": Param(
             "all", enum=["all", "modified", "path"], title="Window", description="Which images to look at."
         ),
-        "start": moment("From", f"{MODIFIED} from here on; window path: the first folder."),
-        "end": moment("Until", f"{MODIFIED} before; window path: the end of the folders, not included."),
+        "start": moment("From", "Window modified: images modified from here on. Window path: the first day."),
+        "end": moment("Until", "Window modified: images modified before. Window path: the day after the last."),
         "policy": Param(
             {"rules": []}, type="object", title="Policy", description="The rules, as under policy: in a job."
         ),

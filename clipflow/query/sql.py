@@ -14,7 +14,6 @@ from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
 from clipflow.table.images import open_images
 
-
 VECTOR = "vector"
 
 

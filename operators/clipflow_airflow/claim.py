@@ -47,6 +47,11 @@ async def claim(jobs: RayJobs, key: TaskKey, ids: Iterable[str], command: Comman
             if await jobs.submit(command.request(submission_id, key)):
                 return Claim(submission_id, ours=True, status="PENDING")
             info = await jobs.info(submission_id) or {"status": "PENDING"}
+        if not key.owns(info):
+            log.info("The Ray job %s belongs to a run of the same name that was deleted.", submission_id)
+            if info["status"] in ALIVE:
+                await jobs.stop(submission_id)
+            continue
         if info["status"] in (*ALIVE, "SUCCEEDED"):
             return Claim(submission_id, ours=False, status=info["status"])
         log.info("The Ray job %s ended as %s in an earlier attempt.", submission_id, info["status"])

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import yaml
 from airflow.sdk import Context
 
 from clipflow.errors import ClipflowError
@@ -94,5 +95,5 @@ class EmbedImagesOperator(ClipflowOperator):
             spec = read_job(self.job, sets)
         traced = {**TaskKey.of(context).metadata(), "try_number": context["ti"].try_number}
         spec = spec.model_copy(update={"context": {**spec.context, **traced}})
-        self.job = spec.body()
+        self.job = yaml.safe_dump(spec.body(), sort_keys=False, allow_unicode=True)
         return spec

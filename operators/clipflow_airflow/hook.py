@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseHook, Connection
 from airflow.sdk.exceptions import AirflowNotFoundException
@@ -79,7 +80,7 @@ def address_of(connection: Connection, extra: Mapping[str, Any]) -> Address:
         plain = connection.conn_type if connection.conn_type in ("http", "https") else "http"
         scheme = connection.schema or plain
         host = f"{connection.host}:{connection.port or _PORT}"
-    elif connection.port:
+    elif connection.port and urlsplit(connection.host).port is None:
         host = f"{host}:{connection.port}"
     return Address(
         url=f"{scheme}://{host}".rstrip("/"),

@@ -20,6 +20,7 @@ class TaskKey:
         task_id: The task.
         map_index: Which of a mapped task, else -1.
         generation: max_tries - retries: the same over automatic retries, another after a clear.
+        started_at: When the run began. A run that is deleted and made again has the same ids otherwise.
     """
 
     dag_id: str
@@ -27,13 +28,16 @@ class TaskKey:
     task_id: str
     map_index: int
     generation: int
+    started_at: str | None = None
 
     @classmethod
     def of(cls, context: Context) -> Self:
         """The key of the task that is running."""
         ti = context["ti"]
         map_index = -1 if ti.map_index is None else ti.map_index
-        return cls(ti.dag_id, ti.run_id, ti.task_id, map_index, ti.max_tries - (ti.task.retries or 0))
+        generation = ti.max_tries - (ti.task.retries or 0)
+        began = context["dag_run"].start_date
+        return cls(ti.dag_id, ti.run_id, ti.task_id, map_index, generation, began.isoformat() if began else None)
 
     def submission_ids(self) -> Iterator[str]:
         """The ids of the task instance's Ray jobs, in the order they are used up."""
@@ -47,12 +51,19 @@ class TaskKey:
 
     def metadata(self) -> dict[str, str]:
         """What Ray's dashboard says about the job's origin."""
-        return {
+        known = {
             "dag_id": self.dag_id,
             "dag_run_id": self.run_id,
+            "dag_run_started_at": self.started_at,
             "task_id": self.task_id,
-            "map_index": str(self.map_index),
+            "map_index": self.map_index,
         }
+        return {name: str(value) for name, value in known.items() if value is not None}
+
+    def owns(self, info: Mapping[str, Any]) -> bool:
+        """Whether a job, as Ray knows it, was started for this run, and not for one that was deleted."""
+        began = (info.get("metadata") or {}).get("dag_run_started_at")
+        return None in (began, self.started_at) or began == self.started_at
 
     def earlier(self) -> Iterator[Self]:
         """The same task instance before its last clears, the latest first."""

@@ -15,7 +15,7 @@ from clipflow_airflow.stack import Stack
 from tests.airflow.runs import Run, patiently, until
 
 DAG = "clip_embed_daily"
-DAYS, PER_DAY = 10, 6
+DAYS, PER_DAY = 10, 8
 LAST = date(2026, 3, 10)
 TASK = "embed_images"
 

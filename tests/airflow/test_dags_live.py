@@ -22,7 +22,7 @@ FIRST, LAST = date(2026, 3, 1), date(2026, 3, 2)
 
 @pytest.fixture(scope="module")
 def uploads(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
-    return make_catalogue(tmp_path_factory.mktemp("catalogue") / "uploads", days=2, per_day=6, end=LAST)
+    return make_catalogue(tmp_path_factory.mktemp("catalogue") / "uploads", days=2, per_day=8, end=LAST)
 
 
 @contextmanager

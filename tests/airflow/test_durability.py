@@ -134,14 +134,14 @@ def test_a_job_that_takes_too_long_is_stopped(start: Any) -> None:
 
 
 def test_what_was_cleared_in_nobodys_presence_is_stopped(stack: Stack, start: Any) -> None:
-    run = start("x", "nap", seconds="40")
+    run = start("x", "nap", seconds="60")
     run.wait("deferred")
     run.wait_jobs({"0": "RUNNING"})
     stack.kill("triggerer")
     run.clear()
     run.wait_jobs({"0": "STOPPED", "1": "RUNNING"})
     stack.start("triggerer")
-    run.wait("deferred")
+    until(lambda: told(run, 2) or None, 60, "the new triggerer follows the job")
     run.mark("success")
     run.wait_jobs({"0": "STOPPED", "1": "STOPPED"})
 
@@ -174,6 +174,15 @@ def test_a_finished_task_can_be_cleared(start: Any) -> None:
     until(lambda: True if len(run.jobs()) == 2 else None, 60, "another job")
     assert run.wait()["state"] == "success"
     assert run.jobs() == {"0": "SUCCEEDED", "1": "SUCCEEDED"}
+
+
+def test_a_run_that_is_made_again_has_a_job_of_its_own(stack: Stack, start: Any) -> None:
+    run = start("x", seconds="1")
+    assert run.wait()["state"] == "success"
+    stack.delete(f"/dags/nap/dagRuns/{run.run_id}")
+    again = Run.start(stack, "nap", run.run_id, seconds="1")
+    assert again.wait()["state"] == "success"
+    assert again.jobs() == {"0": "SUCCEEDED", "0-1": "SUCCEEDED"}
 
 
 def test_what_a_run_leaves(stack: Stack, start: Any) -> None:

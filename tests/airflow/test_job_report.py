@@ -70,3 +70,13 @@ def test_earlier_generations() -> None:
     key = TaskKey("d", "r", "t", -1, 2)
     assert [earlier.generation for earlier in key.earlier()] == [1, 0]
     assert list(TaskKey("d", "r", "t", -1, -1).earlier()) == []
+
+
+def test_a_run_that_was_made_again_does_not_own_the_jobs_of_the_first() -> None:
+    first = TaskKey("d", "r", "t", -1, 0, "2026-03-01T00:00:00+00:00")
+    again = TaskKey("d", "r", "t", -1, 0, "2026-03-02T00:00:00+00:00")
+    info = {"metadata": first.metadata()}
+    assert first.owns(info)
+    assert not again.owns(info)
+    assert next(first.submission_ids()) == next(again.submission_ids())
+    assert again.owns({"metadata": None})

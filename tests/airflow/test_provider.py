@@ -32,6 +32,7 @@ def test_the_provider_info_is_valid() -> None:
         ({"host": "http://ray.example"}, "http://ray.example"),
         ({"host": "ray.example"}, "http://ray.example:8265"),
         ({"host": "ray.example", "port": 443, "schema": "https"}, "https://ray.example:443"),
+        ({"host": "https://ray.example:8265", "port": 8265}, "https://ray.example:8265"),
         ({"host": "ray.example", "conn_type": "https", "port": 8265}, "https://ray.example:8265"),
     ],
 )
