@@ -1,5 +1,6 @@
 """The option --no-skips: where everything can run, a test that did not is a failure."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -39,12 +40,15 @@ def outcome(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
         "-p",
         "tests.conftest",
     ]
+    # The options of the run around this one are not meant for it.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
     return subprocess.run(
         [*command, "--rootdir", str(tmp_path), "--continue-on-collection-errors", *options, str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=120,
         cwd=ROOT,
+        env=environment,
     )
 
 

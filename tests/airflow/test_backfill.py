@@ -39,10 +39,13 @@ def job(uploads: Catalogue) -> Path:
 @pytest.fixture(autouse=True)
 def awake(stack: Stack) -> Iterator[None]:
     """The DAG may run, three jobs at a time; a backfill of a DAG that sleeps waits for ever."""
-    stack.patch("/pools/clipflow_gpu", {"name": "clipflow_gpu", "slots": 3, "include_deferred": True})
+    pool = stack.get("/pools/clipflow_gpu")
+    wide = {"name": "clipflow_gpu", "include_deferred": True}
+    stack.patch("/pools/clipflow_gpu", {**wide, "slots": 3})
     stack.patch(f"/dags/{DAG}", {"is_paused": False})
     yield
     stack.patch(f"/dags/{DAG}", {"is_paused": True})
+    stack.patch("/pools/clipflow_gpu", {**wide, "slots": pool["slots"]})
 
 
 def runs(stack: Stack) -> list[Run]:
@@ -92,9 +95,9 @@ def test_ten_days_and_all_of_them_again(stack: Stack, uploads: Catalogue, job: P
     assert dry["total_entries"] == DAYS
     first = finished(stack, patiently(lambda: stack.post("/backfills", body))["id"])
 
-    # Each image once, whichever of the runs that saw it was the quicker; every run's counts add up.
+    # Windows overlap by the lateness, so two runs at once may both do an image; the later row stays, and it is one.
     reports = [report(run) for run in first]
-    assert sum(found["embedded"] + found["reused"] + found["failed"] for found in reports) == uploads.files
+    assert sum(found["embedded"] + found["reused"] + found["failed"] for found in reports) >= uploads.files
     landed = rows(table)
     assert len(landed) == len({row["image_id"] for row in landed}) == uploads.files
     for version in lance.dataset(str(table)).versions():

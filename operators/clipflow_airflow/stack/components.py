@@ -52,8 +52,9 @@ def settings(home: Home, dags: Path, port: int, database: Mapping[str, str]) -> 
         },
         "api": {"host": "127.0.0.1", "port": port, "base_url": url, "workers": 1, "secret_key": home.secret("api-key")},
         "api_auth": {"jwt_secret": home.secret("jwt-secret", lambda: secrets.token_hex(64))},
-        # A changed file is read at once; one that did not change costs a CPU-second or two each time.
-        "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 300},
+        # A changed file is read at once; one that did not change costs a CPU-second or two each time, and must be
+        # read again all the same: a DAG's watchers begin at the first reading after it was unpaused.
+        "dag_processor": {"refresh_interval": 10, "min_file_process_interval": 60},
         "database": dict(database),
     }
     variables = {
