@@ -74,6 +74,16 @@ def stack() -> Iterator[Stack]:
             yield running
 
 
+@pytest.fixture(scope="module")
+def three_slots(stack: Stack) -> Iterator[Stack]:
+    """The stack with room for three jobs at once, for a module."""
+    pool = {"name": "clipflow_gpu", "include_deferred": True}
+    before = stack.get("/pools/clipflow_gpu")["slots"]
+    stack.patch("/pools/clipflow_gpu", {**pool, "slots": 3})
+    yield stack
+    stack.patch("/pools/clipflow_gpu", {**pool, "slots": before})
+
+
 @contextlib.contextmanager
 def new_home() -> Iterator[Path]:
     """A folder that goes; not pytest's, which PostgreSQL's own account may not enter."""

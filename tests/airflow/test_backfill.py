@@ -37,15 +37,11 @@ def job(uploads: Catalogue) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def awake(stack: Stack) -> Iterator[None]:
+def awake(three_slots: Stack) -> Iterator[None]:
     """The DAG may run, three jobs at a time; a backfill of a DAG that sleeps waits for ever."""
-    pool = stack.get("/pools/clipflow_gpu")
-    wide = {"name": "clipflow_gpu", "include_deferred": True}
-    stack.patch("/pools/clipflow_gpu", {**wide, "slots": 3})
-    stack.patch(f"/dags/{DAG}", {"is_paused": False})
+    three_slots.patch(f"/dags/{DAG}", {"is_paused": False})
     yield
-    stack.patch(f"/dags/{DAG}", {"is_paused": True})
-    stack.patch("/pools/clipflow_gpu", {**wide, "slots": pool["slots"]})
+    three_slots.patch(f"/dags/{DAG}", {"is_paused": True})
 
 
 def runs(stack: Stack) -> list[Run]:

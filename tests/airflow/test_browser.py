@@ -39,9 +39,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(stack: Stack, browser: Browser) -> Iterator[Page]:
+def page(three_slots: Stack, browser: Browser) -> Iterator[Page]:
     """A page that is logged in; all tests share it, and each opens what it looks at."""
-    stack.patch("/pools/clipflow_gpu", {"name": "clipflow_gpu", "slots": 3, "include_deferred": True})
+    stack = three_slots
     found = new_page(browser)
     found.goto(stack.url)
     log_in(found, stack.user, stack.password)
