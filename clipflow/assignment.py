@@ -1,6 +1,7 @@
 """All that a worker is told of a run, and what follows from it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from clipflow.encoders import EncoderInfo
 from clipflow.interval import Interval
-from clipflow.policy.check import score_columns
+from clipflow.policy.check import fingerprints, match_columns, score_columns
 from clipflow.schema import images_schema, table_metadata, vector_type
 from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
@@ -27,12 +28,15 @@ class Assignment:
     run_id: str
     interval: Interval | None
     address: TableAddress
+    prepared: Mapping[str, Any] = field(default_factory=dict)
+    """By rule, what the driver made ready for scoring, see `policy.judge.prepare`."""
 
     @property
     def schema(self) -> pa.Schema:
         """The images table of the job."""
         vector = vector_type(self.spec.table.vector, self.info.dim)
-        return images_schema(vector, self.spec.source.attributes, score_columns(self.spec.policy))
+        policy = self.spec.policy
+        return images_schema(vector, self.spec.source.attributes, score_columns(policy), match_columns(policy))
 
     @property
     def flight(self) -> pa.Schema:
@@ -57,7 +61,8 @@ class Assignment:
     @property
     def about(self) -> dict[str, str]:
         """The metadata of a table that this run may write."""
-        return table_metadata(self.info.card(), self.spec.policy.policy_id, self.spec.policy.body())
+        policy = self.spec.policy
+        return table_metadata(self.info.card(), policy.policy_id, policy.body(), fingerprints(policy, self.info))
 
     @property
     def record(self) -> dict[str, Any]:

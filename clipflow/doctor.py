@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipflow.encoders import describe, load_encoder
+from clipflow.encoders import EncoderInfo, describe, load_encoder
 from clipflow.engine.cluster import cluster
 from clipflow.errors import ClipflowError, EncoderError, TableError
 from clipflow.faults import storage_error
@@ -88,12 +88,12 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
     with diagnosis.check("source", lambda: said[0]):
         first = next(iter(list_source(known.source, window)), None)
         said[0] = f"{known.source.uri} holds {'images' if first else 'nothing in this window'}"
-    has_text = True
+    info: EncoderInfo | None = None
     with diagnosis.check("encoder", lambda: said[0]):
-        has_text = describe(known.encoder).has_text
+        info = describe(known.encoder)
         said[0] = _try_encoder(known)
     with diagnosis.check("policy", lambda: f"{len(known.policy.rules)} rules, {known.policy.policy_id[:12]}"):
-        check_policy(known.policy, known.source, has_text=has_text)
+        check_policy(known.policy, info, captions=bool(known.source.caption))
     with diagnosis.check("table", lambda: said[0]):
         # What the checks before this one found wrong is not wrong with the table as well.
         sound = {check.name for check in diagnosis.checks if check.ok}

@@ -8,16 +8,18 @@ Nothing is kept between runs but the table: to resume is to run again.
 import logging
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from time import monotonic
 
 import lance
 
 from clipflow.assignment import Assignment
-from clipflow.encoders import describe
+from clipflow.encoders import describe, text_encoder
 from clipflow.engine import choose, run_stages
 from clipflow.interval import Interval
 from clipflow.later import check_supported
 from clipflow.policy.check import check_policy
+from clipflow.policy.judge import prepare
 from clipflow.progress import Progress
 from clipflow.report import Plan, RunReport
 from clipflow.source import list_source, listing_schema
@@ -73,7 +75,7 @@ def run(
         if left.to_fetch:
             engine = choose(ray, left.to_fetch)
             operation.open()
-            _embed_and_commit(assignment, left, operation, report, engine, progress)
+            _embed_and_commit(_ready(assignment, report), left, operation, report, engine, progress)
         if left.gone:
             operation.open()
             rows, report.version = withdraw(assignment.address, left.gone_rows(spec.table.commit_rows), operation)
@@ -86,7 +88,7 @@ def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assig
     """All that can be refused is refused here."""
     check_supported(spec)
     info = describe(spec.encoder)
-    check_policy(spec.policy, spec.source, has_text=info.has_text)
+    check_policy(spec.policy, info, captions=bool(spec.source.caption))
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
     dataset = open_dataset(assignment.address)
     if dataset is not None:
@@ -109,6 +111,13 @@ def _list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | Non
     log.info("list: %d images under %s", left.listed, source.uri)
     log.info("subtract: %d unchanged, %d forgotten, %d to fetch", left.unchanged, left.forgotten, left.to_fetch)
     return left
+
+
+def _ready(assignment: Assignment, report: RunReport) -> Assignment:
+    """With labels encoded and weights read: once here, not by every worker."""
+    spec, info = assignment.spec, assignment.info
+    with report.clock("score"):
+        return replace(assignment, prepared=prepare(spec.policy, info, text_encoder(spec.encoder, info)))
 
 
 def _embed_and_commit(

@@ -91,6 +91,8 @@ RUNS = pa.schema(
         *(pa.field(name, TIME) for name in ("started_at", "heartbeat_at", "ended_at")),
         *(pa.field(name, pa.int64()) for name in ("from_version", "to_version", *COUNTS, *VERDICTS, "repeated")),
         *(pa.field(name, pa.string()) for name in ("reasons", "seconds", "error", "context", "clipflow_version")),
+        # What a verb other than run says of itself, as JSON.
+        pa.field("detail", pa.string()),
     ],
     metadata={b"schema_version": str(SCHEMA_VERSION).encode()},
 )
@@ -128,14 +130,21 @@ def images_schema(
     return pa.schema([*fields, pa.field("vector", vector)])
 
 
-def table_metadata(encoder: Mapping[str, Any], policy_id: str, policy: Mapping[str, Any]) -> dict[str, str]:
-    """What the schema metadata of an images table says of all its rows."""
+def table_metadata(
+    encoder: Mapping[str, Any], policy_id: str, policy: Mapping[str, Any], scores: Mapping[str, str]
+) -> dict[str, str]:
+    """What the schema metadata of an images table says of all its rows.
+
+    Args:
+        scores: By rule name the fingerprint of its scores, see `policy.check.fingerprints`.
+    """
     return {
         "schema_version": str(SCHEMA_VERSION),
         "encoder_id": str(encoder["encoder_id"]),
         "encoder": json.dumps(encoder, sort_keys=True),
         "policy_id": policy_id,
         "policy": json.dumps(policy, sort_keys=True),
+        "scores": json.dumps(scores, sort_keys=True),
     }
 
 

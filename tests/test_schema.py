@@ -77,7 +77,7 @@ def test_measures_and_states_are_columns() -> None:
 def test_the_runs_table_has_what_an_operation_must_tell() -> None:
     told = (
         "run_id verb state spec encoder policy from_version to_version context seconds reasons heartbeat_at started_at "
-        "ended_at error fingerprint encoder_id policy_id interval_start interval_end clipflow_version job"
+        "ended_at error detail fingerprint encoder_id policy_id interval_start interval_end clipflow_version job"
     )
     counts = "listed unchanged reused embedded failed forgotten accepted review rejected repeated"
     assert set(RUNS.names) == {*told.split(), *counts.split()}
@@ -94,7 +94,7 @@ def test_the_small_tables_have_a_key_too(table: pa.Schema, key: str) -> None:
 
 def test_the_metadata_names_version_encoder_and_policy() -> None:
     card = {"encoder_id": "e" * 64, "model": "demo", "dim": 4}
-    said = table_metadata(card, "p" * 64, {"rules": []})
+    said = table_metadata(card, "p" * 64, {"rules": []}, {"fits": "f" * 64})
     assert (said["schema_version"], said["encoder_id"], said["policy_id"]) == ("1", "e" * 64, "p" * 64)
     assert (json.loads(said["encoder"]), json.loads(said["policy"])) == (card, {"rules": []})
 

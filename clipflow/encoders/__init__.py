@@ -3,7 +3,10 @@
 Nothing here imports torch or transformers; the loaders do, when they load.
 """
 
-from clipflow.encoders.base import Encoder, Loader, Preprocess, normalised
+from collections.abc import Callable
+from functools import cache
+
+from clipflow.encoders.base import Encoder, Loader, Preprocess, Vectors, normalised
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.registry import find_loader, loader_name
 from clipflow.errors import EncoderError, NotYet
@@ -18,6 +21,7 @@ __all__ = [
     "load_encoder",
     "load_preprocess",
     "normalised",
+    "text_encoder",
 ]
 
 
@@ -54,6 +58,27 @@ def load_encoder(
         raise EncoderError(f"There is no precision {precision!r}.", "Choose auto, fp32, bf16 or fp16.")
     loader = find_loader(loader_name(spec))
     return loader.load(loader.describe(spec), spec.precision if precision == "auto" else precision, device)
+
+
+def text_encoder(spec: EncoderSpec, info: EncoderInfo) -> Callable[[list[str]], Vectors]:
+    """Encodes texts by a described model, in fp32; the model is loaded when it is first asked.
+
+    Raises:
+        EncoderError: When asked: the model cannot be loaded, or is another one by now.
+    """
+
+    @cache
+    def loaded() -> Encoder:
+        encoder = load_encoder(spec.model_copy(update={"revision": info.commit or spec.revision}), precision="fp32")
+        if encoder.info.encoder_id != info.encoder_id:
+            raise EncoderError(
+                f"{info.model} is no longer the encoder that was described "
+                f"({encoder.info.encoder_id[:12]} instead of {info.encoder_id[:12]}).",
+                "Restore the checkpoint, or run the job again.",
+            )
+        return encoder
+
+    return lambda texts: loaded().encode_texts(texts)
 
 
 def load_preprocess(info: EncoderInfo) -> Preprocess:

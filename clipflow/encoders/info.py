@@ -1,7 +1,8 @@
 """What is known of an encoder before a weight is loaded; a job hands it from the driver to its workers."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, Self
 
 from clipflow.spec import digest
 
@@ -50,6 +51,11 @@ class EncoderInfo:
     def encoder_id(self) -> str:
         """64 hex digits; rows of equal ids can be compared, rows of different ids cannot (law 5)."""
         return digest([self.checkpoint_fp, self.preprocess_fp, self.dim])
+
+    @classmethod
+    def from_card(cls, card: Mapping[str, Any]) -> Self:
+        """As it was when `card` was written; what callers added to it is left out."""
+        return cls(**{one.name: card[one.name] for one in fields(cls)})
 
     def card(self, **more: Any) -> dict[str, Any]:
         """Everything here as plain JSON data, with what the caller adds: precision, runtime versions."""

@@ -1,17 +1,23 @@
 """Refusing a policy that cannot be applied, before anything is fetched."""
 
+from itertools import combinations
+
+from clipflow.encoders.info import EncoderInfo
 from clipflow.errors import PolicyError
 from clipflow.policy.scorers import find_scorer
-from clipflow.spec import PolicySpec, SourceSpec
+from clipflow.spec import PolicySpec, Rule
 
 _ALWAYS = frozenset({"name", "score", "review_below", "review_above", "reject_below", "reject_above"})
+# What lies left may not exceed what lies right: a rejection is the graver one on either side.
+_ASCENDING = ("reject_below", "review_below", "review_above", "reject_above")
 
 
-def check_policy(policy: PolicySpec, source: SourceSpec, *, has_text: bool) -> None:
+def check_policy(policy: PolicySpec, info: EncoderInfo | None, *, captions: bool) -> None:
     """Raises PolicyError or NotYet, naming the rule and the mend.
 
     Args:
-        has_text: Whether the encoder has a text tower.
+        info: The encoder whose vectors are judged; None checks only what needs no encoder.
+        captions: Whether rows have captions.
     """
     for rule in policy.rules:
         scorer = find_scorer(rule.score, rule.name)
@@ -20,18 +26,43 @@ def check_policy(policy: PolicySpec, source: SourceSpec, *, has_text: bool) -> N
             raise PolicyError(
                 f"Rule {rule.name!r}: {sorted(given)[0]} is no parameter of the score {rule.score}.", "Remove it."
             )
-        if scorer.needs_caption and not source.caption:
+        _check_bounds(rule)
+        if scorer.needs_caption and not captions:
             raise PolicyError(
                 f"Rule {rule.name!r} scores by {rule.score}, but the source names no captions.",
                 "Set source.caption to the manifest's column, or remove the rule.",
             )
-        if scorer.needs_text and not has_text:
+        if info is None:
+            continue
+        if scorer.needs_text and not info.has_text:
             raise PolicyError(
                 f"Rule {rule.name!r} scores by {rule.score}, but the encoder has no text tower.",
                 "Name a model of the CLIP or SigLIP family, or remove the rule.",
+            )
+        scorer.check(rule, policy, info)
+
+
+def _check_bounds(rule: Rule) -> None:
+    bounds = [(key, rule.bounds[key]) for key in _ASCENDING if key in rule.bounds]
+    for (left, low), (right, high) in combinations(bounds, 2):
+        if low > high:
+            raise PolicyError(
+                f"Rule {rule.name!r}: its bounds cross, {left} {low:g} is greater than {right} {high:g}.",
+                f"They must ascend: {', '.join(_ASCENDING)}.",
             )
 
 
 def score_columns(policy: PolicySpec) -> list[str]:
     """The score columns that a policy adds to the table."""
     return [column for rule in policy.rules for column in find_scorer(rule.score, rule.name).columns(rule)]
+
+
+def match_columns(policy: PolicySpec) -> list[str]:
+    """The columns that name another row, which a policy adds to the table."""
+    return [column for rule in policy.rules for column in find_scorer(rule.score, rule.name).matches(rule)]
+
+
+def fingerprints(policy: PolicySpec, info: EncoderInfo) -> dict[str, str]:
+    """By rule name, what its stored scores follow from; rules whose score is a column already have none."""
+    found = [(rule, find_scorer(rule.score, rule.name)) for rule in policy.rules]
+    return {rule.name: scorer.fingerprint(rule, info) for rule, scorer in found if scorer.columns(rule)}

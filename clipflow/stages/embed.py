@@ -14,7 +14,6 @@ from clipflow.encoders import load_encoder
 from clipflow.errors import EncoderMismatch
 from clipflow.policy.judge import judge, score
 from clipflow.policy.scorers.base import Evidence
-from clipflow.schema import PIXEL_COLUMNS
 from clipflow.stages.flight import vector_array
 
 
@@ -92,9 +91,9 @@ class Embed:
 
     def _judge(self, rows: pa.Table, vectors: np.ndarray, failures: list[str | None]) -> pa.Table:
         policy = self._given.spec.policy
-        columns = {name: rows.column(name).to_pylist() for name in (*PIXEL_COLUMNS, "caption")}
-        evidence = Evidence(columns, vectors.astype(np.float64), self._encode_texts)
-        by_rule, stored = score(policy, evidence)
+        judged = rows.select([name for name in self._given.schema.names if name != "vector"])
+        evidence = Evidence(judged, vectors.astype(np.float64), self._encode_texts)
+        by_rule, stored = score(policy, self._given.prepared, evidence)
         statuses, reasons = judge(policy, by_rule, failures)
         failed = np.array([code is not None for code in failures])
         now = datetime.now(UTC)

@@ -5,13 +5,15 @@ import time
 
 import lance
 import pyarrow as pa
+from lance.commit import CommitConflictError
 
-from clipflow.errors import ClipflowError, TableError
+from clipflow.errors import ClipflowError, CommitContention, TableError
 from clipflow.faults import storage_error
 from clipflow.schema import SCHEMA_VERSION
 from clipflow.table.address import TableAddress
 
 _CREATE_ATTEMPTS = 20
+_ALTER_ATTEMPTS = 100
 
 
 def open_dataset(
@@ -61,6 +63,29 @@ def ensure_dataset(address: TableAddress, uri: str, schema: pa.Schema) -> lance.
                 raise as_ours(error, uri) from error
             time.sleep(random.uniform(0.01, 0.1))
     raise TableError(f"The table {uri} could not be created.", "Check that its folder can be written.")
+
+
+def ensure_columns(address: TableAddress, uri: str, schema: pa.Schema) -> lance.LanceDataset:
+    """The dataset at its latest version, with the columns of `schema` that it lacked; they are null in older rows.
+
+    Raises:
+        CommitContention: Others kept changing it.
+    """
+    for _ in range(_ALTER_ATTEMPTS):
+        dataset = open_dataset(address, uri)
+        if dataset is None:
+            raise as_ours(FileNotFoundError(uri), uri)
+        missing = [pa.field(field.name, field.type) for field in schema if field.name not in dataset.schema.names]
+        if not missing:
+            return dataset
+        try:
+            dataset.add_columns(missing)
+        except CommitConflictError:
+            time.sleep(0.05)
+        except (ValueError, OSError) as error:
+            if "already exists" not in str(error):
+                raise as_ours(error, uri) from error
+    raise CommitContention(f"Columns could not be added to {uri}.", "Run the job again later.")
 
 
 def as_ours(error: BaseException, uri: str) -> ClipflowError:

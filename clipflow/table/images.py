@@ -1,17 +1,13 @@
 """The images table: opened for reading, or made ready for a run."""
 
 import json
-import time
 
 import lance
 import pyarrow as pa
-from lance.commit import CommitConflictError
 
-from clipflow.errors import CommitContention, EncoderMismatch, PolicyError, TableError
+from clipflow.errors import EncoderMismatch, PolicyError, TableError
 from clipflow.table.address import TableAddress
-from clipflow.table.dataset import as_ours, ensure_dataset, metadata, open_dataset
-
-_ALTER_ATTEMPTS = 100
+from clipflow.table.dataset import ensure_columns, ensure_dataset, metadata, open_dataset
 
 
 def open_images(address: TableAddress, version: int | None = None) -> lance.LanceDataset:
@@ -24,6 +20,18 @@ def open_images(address: TableAddress, version: int | None = None) -> lance.Lanc
     if dataset is None:
         raise TableError(f"There is no table {address.uri}.", "Check the path, or fill it with `clipflow run`.")
     return dataset
+
+
+def about_images(dataset: lance.LanceDataset) -> dict[str, str]:
+    """The metadata of an images table: encoder, policy, scores.
+
+    Raises:
+        TableError: It is a table of something else.
+    """
+    about = metadata(dataset)
+    if "encoder" not in about:
+        raise TableError(f"{dataset.uri} holds no images of clipflow.", "Name the table that `clipflow run` filled.")
+    return about
 
 
 def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str, str]) -> None:
@@ -50,6 +58,13 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
             f"this job's policy is {about['policy_id'][:12]}.",
             "Change the table's policy with `clipflow judge --policy FILE`, or use the policy it has.",
         )
+    scores, wanted = json.loads(there.get("scores", "{}")), json.loads(about["scores"])
+    for rule in sorted(scores.keys() & wanted.keys()):
+        if scores[rule] != wanted[rule]:
+            raise PolicyError(
+                f"The scores of rule {rule!r} in {dataset.uri} follow from other weights or another text side.",
+                "Restore the file that the rule names, or give the policy anew with `clipflow judge --policy FILE`.",
+            )
     for field in schema:
         if field.name in dataset.schema.names and dataset.schema.field(field.name).type != field.type:
             raise TableError(
@@ -62,20 +77,8 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
 def ensure_images(address: TableAddress, schema: pa.Schema, about: dict[str, str]) -> lance.LanceDataset:
     """Create the table, or add the columns that the run needs and it lacks; refuse a table of another kind."""
     dataset = ensure_dataset(address, address.images, schema.with_metadata(about))
-    for _ in range(_ALTER_ATTEMPTS):
-        check_images(dataset, schema, about)
-        missing = [field for field in schema if field.name not in dataset.schema.names]
-        if not missing:
-            return dataset
-        try:
-            dataset.add_columns([pa.field(field.name, field.type) for field in missing])
-        except CommitConflictError:
-            time.sleep(0.05)
-        except (ValueError, OSError) as error:
-            if "already exists" not in str(error):
-                raise as_ours(error, address.images) from error
-        dataset = open_images(address)
-    raise CommitContention(f"Columns could not be added to {address.uri}.", "Run the job again later.")
+    check_images(dataset, schema, about)
+    return ensure_columns(address, address.images, schema)
 
 
 def _encoder(about: dict[str, str]) -> str:

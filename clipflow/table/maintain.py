@@ -5,7 +5,6 @@ the same fragments and is then made again. What readers see before and after is 
 beside jobs, be killed at any moment and be called again: it does what is left.
 """
 
-import json
 import logging
 import re
 import uuid
@@ -15,19 +14,17 @@ from typing import Any
 
 import lance
 
-from clipflow.context import context_given
-from clipflow.errors import ClipflowError, TableError, UsageError
+from clipflow.errors import ClipflowError, UsageError
 from clipflow.report import RunReport
 from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.clean_up import age_of, clean_up, foresee
 from clipflow.table.compact import compact, fragments_after, is_due
-from clipflow.table.dataset import metadata, open_dataset
-from clipflow.table.images import open_images
+from clipflow.table.dataset import open_dataset
+from clipflow.table.images import about_images, open_images
 from clipflow.table.indexes import WANTED, Index, Wanted, bring_up_to_date, due
 from clipflow.table.persist import persist
-from clipflow.table.runs import Operation
-from clipflow.version import __version__
+from clipflow.table.runs import Operation, record
 
 log = logging.getLogger("clipflow")
 
@@ -102,9 +99,7 @@ def maintain(
     _check(keep_days, tag)
     address = TableAddress.of(table, storage)
     dataset = open_images(address)
-    about = metadata(dataset)
-    if "encoder" not in about:
-        raise TableError(f"{dataset.uri} holds no images of clipflow.", "Name the table that `clipflow run` filled.")
+    about = about_images(dataset)
     fragments, version = len(dataset.get_fragments()), int(dataset.version)
     report = MaintainReport(address.uri, tag, version, version, dataset.count_rows(), fragments, fragments)
     report.indexes = [] if indexes is None else due(dataset, indexes)
@@ -115,7 +110,7 @@ def maintain(
     clock = RunReport(report.run_id, report.table, version)
     spec = {"table": {"uri": report.table}, "keep_days": keep_days, "tag": tag, "index": indexes is not None}
     try:
-        with Operation(address, _record(report.run_id, spec, about), clock) as operation:
+        with Operation(address, record("maintain", report.run_id, spec, about), clock) as operation:
             if is_due(dataset) or any(index.action != "none" for index in report.indexes):
                 # The table is opened anew after this: who forgets a row waits for operations that are open, and must
                 # not miss one that still reads the row.
@@ -186,17 +181,3 @@ def _check(keep_days: int, tag: str) -> None:
         raise UsageError(f"keep_days is {keep_days}; it must be 0 or more.", "Give --keep-days 7.")
     if not _TAG.fullmatch(tag) or tag.endswith(".lock"):
         raise UsageError(f"{tag!r} is no name of a tag.", "Use letters, digits, `-`, `_` and `.`.")
-
-
-def _record(run_id: str, spec: dict[str, Any], about: dict[str, str]) -> dict[str, Any]:
-    return {
-        "run_id": run_id,
-        "verb": "maintain",
-        "spec": spec,
-        "encoder_id": about["encoder_id"],
-        "encoder": json.loads(about["encoder"]),
-        "policy_id": about["policy_id"],
-        "policy": json.loads(about["policy"]),
-        "context": context_given(),
-        "clipflow_version": __version__,
-    }

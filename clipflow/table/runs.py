@@ -11,12 +11,14 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipflow.context import context_given
 from clipflow.errors import ClipflowError, OperationClosed
 from clipflow.report import RunReport
 from clipflow.schema import COUNTS, RUNS, VERDICTS
 from clipflow.table.address import TableAddress
-from clipflow.table.dataset import ensure_dataset, open_dataset
+from clipflow.table.dataset import ensure_columns, ensure_dataset, open_dataset
 from clipflow.table.guard import Change, guarded_commit, write_fragments
+from clipflow.version import __version__
 
 HEARTBEAT_SECONDS = 60.0
 RUNNING = "running"
@@ -42,7 +44,7 @@ class Operation:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._beat: threading.Thread | None = None
-        self._written = False
+        self._written = self._ready = False
 
     @property
     def run_id(self) -> str:
@@ -86,6 +88,10 @@ class Operation:
         self._beat = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
         self._beat.start()
 
+    def note(self, **detail: Any) -> None:
+        """What the row says beyond the counts of a run, such as a verb's own figures; written at its end."""
+        self._row["detail"] = {**self._row.get("detail", {}), **detail}
+
     def ensure_open(self) -> None:
         """Raises OperationClosed when somebody else closed the row."""
         runs = open_dataset(self._address, self._address.runs)
@@ -110,7 +116,10 @@ class Operation:
         with self._lock:
             if self._ended.is_set() and "ended_at" not in more:
                 return
-            ensure_dataset(self._address, self._address.runs, RUNS)
+            if not self._ready:
+                ensure_dataset(self._address, self._address.runs, RUNS)
+                ensure_columns(self._address, self._address.runs, RUNS)
+                self._ready = True
             self._row |= {**more, "heartbeat_at": datetime.now(UTC)}
             row = {name: _plain(self._row.get(name)) for name in RUNS.names}
             fragments = write_fragments(pa.Table.from_pylist([row], RUNS), self._address, self._address.runs, RUNS)
@@ -123,6 +132,27 @@ class Operation:
 
             guarded_commit(self._address, self._address.runs, replace, self.properties)
             self._written = True
+
+
+def record(verb: str, run_id: str, spec: Mapping[str, Any], about: Mapping[str, str]) -> dict[str, Any]:
+    """What the runs table says from its start of an operation on a table that is there.
+
+    Args:
+        verb: The word of the command line.
+        spec: What was asked, without any image's address or caption.
+        about: The table's metadata.
+    """
+    return {
+        "run_id": run_id,
+        "verb": verb,
+        "spec": dict(spec),
+        "encoder_id": about["encoder_id"],
+        "encoder": json.loads(about["encoder"]),
+        "policy_id": about["policy_id"],
+        "policy": json.loads(about["policy"]),
+        "context": context_given(),
+        "clipflow_version": __version__,
+    }
 
 
 def _describe(error: BaseException) -> dict[str, Any]:

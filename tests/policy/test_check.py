@@ -1,17 +1,20 @@
 """Policies that cannot be applied are refused before anything is fetched."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from clipflow.encoders import describe
 from clipflow.errors import NotYet, PolicyError
 from clipflow.policy.check import check_policy, score_columns
 from clipflow.policy.scorers import SCORERS, find_scorer
 from clipflow.schema import MEASURES
-from clipflow.spec import PolicySpec, SourceSpec
+from clipflow.spec import EncoderSpec, PolicySpec
+from tests.catalogues import STUB
 
-OBJECTS = SourceSpec(uri="a")
-CAPTIONED = SourceSpec(uri="a.csv", kind="manifest", caption="text")
+INFO = describe(EncoderSpec.model_validate(STUB))
+BLIND = replace(INFO, has_text=False)
 
 
 def policy(**rule: Any) -> PolicySpec:
@@ -21,12 +24,12 @@ def policy(**rule: Any) -> PolicySpec:
 def test_every_measure_and_the_caption_are_scores() -> None:
     assert set(SCORERS) == {*MEASURES, "caption"}
     for measure in MEASURES:
-        check_policy(policy(score=measure, reject_below=1, review_above=2), OBJECTS, has_text=False)
-    check_policy(policy(score="caption", review_below=0.2), CAPTIONED, has_text=True)
+        check_policy(policy(score=measure, reject_below=1, review_above=2), BLIND, captions=False)
+    check_policy(policy(score="caption", review_below=0.2), INFO, captions=True)
 
 
 def test_no_rules_are_fine_anywhere() -> None:
-    check_policy(PolicySpec(), OBJECTS, has_text=False)
+    check_policy(PolicySpec(), BLIND, captions=False)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +37,13 @@ def test_no_rules_are_fine_anywhere() -> None:
 )
 def test_an_unknown_score_is_told_the_nearest(score: str, mend: str) -> None:
     with pytest.raises(PolicyError, match=f"Rule 'mine' scores by '{score}', which is no score") as caught:
-        check_policy(policy(score=score), OBJECTS, has_text=True)
+        check_policy(policy(score=score), INFO, captions=False)
     assert caught.value.mend == f"Did you mean {mend}?"
 
 
 def test_a_score_like_no_other_is_told_all() -> None:
     with pytest.raises(PolicyError) as caught:
-        check_policy(policy(score="qqqq"), OBJECTS, has_text=True)
+        check_policy(policy(score="qqqq"), INFO, captions=False)
     assert caught.value.mend == f"Scores are {', '.join([*MEASURES, 'caption'])}."
 
 
@@ -59,25 +62,45 @@ LATER = [
 @pytest.mark.parametrize("score", LATER)
 def test_scores_of_the_contract_that_are_not_there_yet_say_so(score: str) -> None:
     with pytest.raises(NotYet, match=f"Rule 'mine' scores by {score}, which comes with a later version"):
-        check_policy(policy(score=score), OBJECTS, has_text=True)
+        check_policy(policy(score=score), INFO, captions=False)
 
 
 @pytest.mark.parametrize("key", [{"labels": {"a": "b"}}, {"templates": ["{}"]}, {"sql": "1"}, {"clusters": 2}])
 def test_a_parameter_of_another_score_is_refused(key: dict[str, Any]) -> None:
     (name,) = key
     with pytest.raises(PolicyError, match=f"Rule 'mine': {name} is no parameter of the score blur"):
-        check_policy(policy(score="blur", **key), OBJECTS, has_text=True)
+        check_policy(policy(score="blur", **key), INFO, captions=False)
 
 
 def test_a_caption_score_needs_captions() -> None:
     with pytest.raises(PolicyError, match="names no captions") as caught:
-        check_policy(policy(score="caption"), OBJECTS, has_text=True)
+        check_policy(policy(score="caption"), INFO, captions=False)
     assert "source.caption" in caught.value.mend
 
 
 def test_a_caption_score_needs_a_text_tower() -> None:
     with pytest.raises(PolicyError, match="no text tower"):
-        check_policy(policy(score="caption"), CAPTIONED, has_text=False)
+        check_policy(policy(score="caption"), BLIND, captions=True)
+
+
+CROSSED = [
+    {"reject_below": 0.3, "review_below": 0.2},
+    {"reject_above": 0.8, "review_above": 0.9},
+    {"reject_below": 0.5, "reject_above": 0.4},
+    {"review_below": 0.5, "review_above": 0.4},
+    {"review_below": 0.5, "reject_above": 0.4},
+]
+
+
+@pytest.mark.parametrize("bounds", CROSSED)
+def test_bounds_that_cross_are_refused(bounds: dict[str, float]) -> None:
+    with pytest.raises(PolicyError, match="Rule 'mine': its bounds cross"):
+        check_policy(policy(score="blur", **bounds), INFO, captions=False)
+
+
+def test_bounds_that_ascend_are_fine() -> None:
+    bounds = {"reject_below": 1, "review_below": 1, "review_above": 2, "reject_above": 3}
+    check_policy(policy(score="blur", **bounds), INFO, captions=False)
 
 
 def test_only_scores_that_have_no_column_add_one() -> None:

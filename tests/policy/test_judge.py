@@ -5,6 +5,7 @@ import struct
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -94,8 +95,8 @@ def test_no_policy_accepts_everything_that_did_not_fail() -> None:
 @pytest.mark.parametrize("measure", MEASURES)
 def test_a_measure_is_its_own_score(measure: str) -> None:
     columns = {name: [0.0, 0.0] for name in MEASURES} | {measure: [0.1, None]}
-    evidence = Evidence(columns, np.zeros((2, 4)), lambda texts: np.zeros((len(texts), 4), np.float32))
-    by_rule, stored = score(policy_of({"name": "r", "score": measure}), evidence)
+    evidence = Evidence(pa.table(columns), np.zeros((2, 4)), lambda texts: np.zeros((len(texts), 4), np.float32))
+    by_rule, stored = score(policy_of({"name": "r", "score": measure}), {}, evidence)
     assert by_rule["r"].dtype == np.float32
     assert by_rule["r"][0] == np.float32(0.1)
     assert np.isnan(by_rule["r"][1])

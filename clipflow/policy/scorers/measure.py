@@ -1,17 +1,15 @@
 """A pixel measure as a score: the column is in the table already."""
 
+from typing import Any
+
 import numpy as np
 
-from clipflow.policy.scorers.base import Evidence, Floats
+from clipflow.policy.scorers.base import Evidence, Floats, Scorer
 from clipflow.spec import Rule
 
 
-class Measure:
+class Measure(Scorer):
     """Reads one column of `schema.MEASURES`."""
-
-    parameters: frozenset[str] = frozenset()
-    needs_text = False
-    needs_caption = False
 
     def __init__(self, column: str) -> None:
         self._column = column
@@ -20,7 +18,7 @@ class Measure:
         """None: the measure stands in its own column."""
         return []
 
-    def score(self, rule: Rule, evidence: Evidence) -> dict[str, Floats]:
+    def score(self, rule: Rule, prepared: Any, evidence: Evidence) -> dict[str, Floats]:
         """The measure, float32 [N]; NaN where the image was not decoded."""
-        values = [np.nan if value is None else value for value in evidence.columns[self._column]]
-        return {rule.name: np.asarray(values, np.float32)}
+        values = evidence.rows.column(self._column).to_numpy()
+        return {self._column: values.astype(np.float32)}

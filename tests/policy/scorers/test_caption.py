@@ -7,13 +7,14 @@ from pathlib import Path
 
 import lance
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
 from clipflow.encoders import load_encoder
-from clipflow.policy.scorers.base import Evidence
+from clipflow.policy.scorers.base import Evidence, TextEncoder
 from clipflow.policy.scorers.caption import Caption
 from clipflow.spec import EncoderSpec, Rule
 from tests.catalogues import STUB, draw, job
@@ -28,6 +29,10 @@ def encode(texts: list[str]) -> np.ndarray:
     return np.array([TEXTS[text] for text in texts], np.float32)
 
 
+def evidence(captions: list[str | None], vectors: np.ndarray, encode: TextEncoder) -> Evidence:
+    return Evidence(pa.table({"caption": pa.array(captions, pa.string())}), vectors, encode)
+
+
 def plain_cosine(left: list[float], right: list[float]) -> float:
     return math.fsum(a * b for a, b in zip(left, right, strict=True)) / math.hypot(*left) / math.hypot(*right)
 
@@ -37,8 +42,8 @@ def test_the_score_is_the_cosine_and_null_where_caption_or_vector_is_missing(
     rows: list[tuple[str | None, list[float] | None]],
 ) -> None:
     vectors = np.array([vector or [np.nan] * 3 for _, vector in rows], np.float64).reshape(len(rows), 3)
-    found = Caption().score(RULE, Evidence({"caption": [text for text, _ in rows]}, vectors, encode))
-    assert set(found) == {"fits", "score_fits"}
+    found = Caption().score(RULE, None, evidence([text for text, _ in rows], vectors, encode))
+    assert set(found) == {"score_fits"}
     for scores in found.values():
         assert scores.dtype == np.float32
         assert len(scores) == len(rows)
@@ -57,8 +62,8 @@ def test_texts_are_encoded_once_a_batch_and_only_where_they_are_needed() -> None
         return encode(texts)
 
     vectors = np.array([[1.0, 0, 0], [np.nan] * 3, [0, 1.0, 0]])
-    Caption().score(RULE, Evidence({"caption": ["one", "two", None]}, vectors, listening))
-    Caption().score(RULE, Evidence({"caption": [None]}, vectors[:1], listening))
+    Caption().score(RULE, None, evidence(["one", "two", None], vectors, listening))
+    Caption().score(RULE, None, evidence([None], vectors[:1], listening))
     assert asked == [["one"]]
 
 

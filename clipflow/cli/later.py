@@ -1,0 +1,31 @@
+"""Verbs of the contract that this version does not have."""
+
+import argparse
+from typing import Any, NoReturn
+
+from clipflow.errors import NotYet
+
+LATER = {
+    "judge": "re-decide from stored scores and vectors, without images",
+    "audit": "removal rates per group and rule",
+    "review": "a human's verdict, kept over later judgements",
+    "forget": "delete images for good, with a receipt",
+    "browse": "a local web page: gallery, search, verdicts",
+    "explain": "why one image has its verdict",
+    "migrate": "fill a new table with another encoder",
+}
+
+
+def add(verbs: Any) -> None:
+    """All of them, so that `clipflow --help` names them and each says what it is."""
+    for verb, meaning in LATER.items():
+        # No argument of such a verb is wrong yet: without a prefix none is an option.
+        later = verbs.add_parser(
+            verb, help=f"{meaning} (comes with a later version)", add_help=False, prefix_chars="\0"
+        )
+        later.add_argument("rest", nargs="*")
+        later.set_defaults(act=_later)
+
+
+def _later(call: argparse.Namespace) -> NoReturn:
+    raise NotYet(f"`clipflow {call.verb}` ({LATER[call.verb]}) comes with a later version.", "See `clipflow --help`.")
