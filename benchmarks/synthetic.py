@@ -30,7 +30,7 @@ def fill(spec: JobSpec, listing: Iterable[pa.RecordBatch]) -> int:
         for batch in listing:
             rows = _rows(given, batch, rng)
             receipt = stage_rows(rows, {}, given.address, dataset)
-            commit_receipts(given.address, [receipt], operation, spec.policy.policy_id)
+            commit_receipts(given, [receipt], operation)
             filled += len(rows)
     return filled
 

@@ -128,8 +128,7 @@ def _embed_and_commit(
         receipts = run_stages(engine, left, assignment, progress.reach)
         for group in _groups(receipts, assignment.spec.table.commit_rows):
             with report.clock("commit"):
-                policy_id = assignment.spec.policy.policy_id
-                landed = commit_receipts(assignment.address, group, operation, policy_id, assignment.words)
+                landed = commit_receipts(assignment, group, operation)
             report.land(landed, group)
             log.info("commit: version %d, %d images so far", landed.version, report.worked)
 

@@ -94,7 +94,7 @@ class Embed:
         judged = rows.select([name for name in self._given.schema.names if name != "vector"])
         evidence = Evidence(judged, vectors.astype(np.float64), self._encode_texts)
         by_rule, stored = score(policy, self._given.prepared, evidence)
-        statuses, reasons = judge(policy, by_rule, failures)
+        verdicts = judge(policy, by_rule, failures)
         failed = np.array([code is not None for code in failures])
         now = datetime.now(UTC)
         embedded_at = [there or now for there in rows.column("embedded_at").to_pylist()]
@@ -104,8 +104,8 @@ class Embed:
         for name, values in stored.items():
             rows = with_values(rows, name, pa.array(values, pa.float32(), from_pandas=True))
         filled: dict[str, list[Any]] = {
-            "status": statuses,
-            "reasons": reasons,
+            "status": verdicts.status,
+            "reasons": verdicts.reasons,
             "outcome": outcomes,
             "embedded_at": embedded_at,
             "judged_at": [now] * len(rows),

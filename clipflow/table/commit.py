@@ -9,20 +9,22 @@ Every rule about several writers of one table stands here, so that the main flow
   that the job does not declare, whatever the bytes;
 - what was forgotten does not return;
 - a run whose policy is no longer the table's, or whose row was closed, commits nothing;
-- rows staged for another set of columns are staged again.
+- rows staged for another set of columns are staged again;
+- rows are told from their duplicates, and later ones that they precede are judged again.
 """
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 from lance.file import LanceFileReader
-from lance.fragment import FragmentMetadata
 
+from clipflow.assignment import Assignment
 from clipflow.columns import with_values
 from clipflow.errors import PolicyChanged, StagedFilesGone
+from clipflow.policy.settle import has_duplicates
 from clipflow.schema import REVIEW_COLUMNS
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import metadata
@@ -30,7 +32,8 @@ from clipflow.table.decision import Decision, Landed, Row
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.runs import Operation
-from clipflow.table.stage import Receipt, triples_of, write_rows
+from clipflow.table.settling import settle_rows
+from clipflow.table.stage import Receipt, fit, triples_of, write_rows
 
 _EXISTING = [
     "image_id",
@@ -44,49 +47,57 @@ _EXISTING = [
 ]
 
 
-def commit_receipts(
-    address: TableAddress,
-    receipts: Sequence[Receipt],
-    operation: Operation,
-    policy_id: str,
-    words: Collection[str] = (),
-) -> Landed:
-    """Make staged rows visible in one version.
-
-    Args:
-        policy_id: The policy that judged the rows.
-        words: The columns of caption and attributes that the job declares.
+def commit_receipts(given: Assignment, receipts: Sequence[Receipt], operation: Operation) -> Landed:
+    """Make staged rows of a run visible in one version.
 
     Raises:
         PolicyChanged, OperationClosed, StagedFilesGone, CommitContention: See `clipflow.errors`.
     """
     landed = Landed(0)
+    address = given.address
 
     def decide(dataset: lance.LanceDataset) -> Change:
         nonlocal landed
-        _check_policy(dataset, policy_id)
+        _check_policy(dataset, given.spec.policy.policy_id)
         operation.ensure_open()
         landed = Landed(dataset.version)
-        kept = [name for name in dataset.schema.names if _is_word(name) and name not in words]
+        kept = [name for name in dataset.schema.names if _is_word(name) and name not in given.words]
         existing = _existing(dataset, receipts, kept)
         decision = Decision(operation.run_id, existing, kept, read_forgotten(address), landed)
-        change = Change()
-        for receipt in receipts:
-            keep, patches = decision.of(receipt.keys)
-            whole = len(keep) == len(receipt.keys) and not patches
-            if not keep:
-                continue
-            _check_files(address, receipt)
-            if whole and _fits(receipt, dataset):
+        decided = [(receipt, *decision.of(receipt.keys)) for receipt in receipts]
+        for receipt, keep, _ in decided:
+            if keep:
+                _check_files(address, receipt)
+        if has_duplicates(given.spec.policy):
+            return _settle(given, dataset, decided, decision.removed, landed)
+        change = Change(removed=decision.removed)
+        for receipt, keep, patches in decided:
+            if len(keep) == len(receipt.keys) and not patches and _fits(receipt, dataset):
                 change.new.extend(receipt.fragments)
-            else:
-                change.new.extend(_stage_again(address, dataset, receipt, keep, patches))
-        change.removed.extend(decision.removed)
+            elif keep:
+                change.new.extend(write_rows(_staged(address, receipt, keep, patches), address, dataset))
         return change
 
     dataset = guarded_commit(address, address.images, decide, operation.properties)
     landed.version = dataset.version
     return landed
+
+
+def _settle(
+    given: Assignment,
+    dataset: lance.LanceDataset,
+    decided: Sequence[tuple[Receipt, list[int], dict[int, Row]]],
+    removed: Sequence[int],
+    landed: Landed,
+) -> Change:
+    """Duplicates are told at the commit: which rows are there before one of ours is known only here."""
+    parts = [_staged(given.address, receipt, keep, patches) for receipt, keep, patches in decided if keep]
+    if not parts:
+        return Change()
+    coming = pa.concat_tables([fit(part, dataset.schema.remove_metadata()) for part in parts])
+    together = settle_rows(dataset, given.spec.policy, given.prepared, coming, removed)
+    landed.count_again(coming, together.rows.slice(0, together.came))
+    return Change(write_rows(together.rows, given.address, dataset), list(together.leaving))
 
 
 def _is_word(name: str) -> bool:
@@ -132,9 +143,8 @@ def _fits(receipt: Receipt, dataset: lance.LanceDataset) -> bool:
     )
 
 
-def _stage_again(
-    address: TableAddress, dataset: lance.LanceDataset, receipt: Receipt, keep: list[int], patches: dict[int, Row]
-) -> list[FragmentMetadata]:
+def _staged(address: TableAddress, receipt: Receipt, keep: list[int], patches: dict[int, Row]) -> pa.Table:
+    """The rows at some offsets of a receipt's files, with what they take over."""
     parts = [
         LanceFileReader(_path(address, file.path), storage_options=address.options).read_all().to_table()
         for fragment in receipt.fragments
@@ -147,4 +157,4 @@ def _stage_again(
             if name in patches.get(offset, {}):
                 values[position] = patches[offset][name]
         rows = with_values(rows, name, values)
-    return write_rows(rows, address, dataset)
+    return rows

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipflow.failures import PASSING
 from clipflow.schema import REVIEW_COLUMNS
@@ -32,6 +33,16 @@ class Landed:
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+
+    def count_again(self, before: pa.Table, after: pa.Table) -> None:
+        """Take over other verdicts of the same landed rows."""
+        for sign, rows in ((-1, before), (1, after)):
+            fine = rows.select(["status", "reasons"]).filter(pc.field("status") != "failed").to_pylist()
+            for row in fine:
+                self.statuses[row["status"]] += sign
+                for reason in row["reasons"]:
+                    self.reasons[reason] += sign
+        self.statuses, self.reasons = +self.statuses, +self.reasons
 
 
 class Decision:

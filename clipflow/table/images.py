@@ -1,11 +1,13 @@
 """The images table: opened for reading, or made ready for a run."""
 
 import json
+from collections.abc import Mapping
 
 import lance
 import pyarrow as pa
 
 from clipflow.errors import EncoderMismatch, PolicyError, TableError
+from clipflow.spec import PolicySpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import ensure_columns, ensure_dataset, metadata, open_dataset
 
@@ -32,6 +34,11 @@ def about_images(dataset: lance.LanceDataset) -> dict[str, str]:
     if "encoder" not in about:
         raise TableError(f"{dataset.uri} holds no images of clipflow.", "Name the table that `clipflow run` filled.")
     return about
+
+
+def policy_of(about: Mapping[str, str]) -> PolicySpec:
+    """The policy that a table's metadata names."""
+    return PolicySpec.model_validate_json(about["policy"])
 
 
 def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str, str]) -> None:

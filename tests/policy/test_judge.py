@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clipflow.failures import CODES
-from clipflow.policy.judge import fires, judge, score
+from clipflow.policy.judge import Verdicts, fires, judge, score
 from clipflow.policy.scorers.base import Evidence
 from clipflow.schema import MEASURES
 from clipflow.spec import PolicySpec, Rule
@@ -47,6 +47,10 @@ def expected(rules: list[dict[str, Any]], scores: dict[str, float], failure: str
     return status, sorted(fired["reject"] | fired["review"])
 
 
+def told(verdicts: Verdicts) -> list[tuple[str, list[str]]]:
+    return list(zip(verdicts.status.to_pylist(), verdicts.reasons.to_pylist(), strict=True))
+
+
 def policy_of(*rules: dict[str, Any]) -> PolicySpec:
     return PolicySpec.model_validate({"rules": rules})
 
@@ -56,8 +60,7 @@ def test_every_row_is_judged_as_the_contract_says(data: st.DataObject, rules: li
     failures = data.draw(st.lists(st.none() | st.sampled_from(sorted(CODES)), max_size=6))
     rows = [{rule["name"]: data.draw(SCORES) for rule in rules} for _ in failures]
     scores = {rule["name"]: np.array([row[rule["name"]] for row in rows], np.float32) for rule in rules}
-    statuses, reasons = judge(policy_of(*rules), scores, failures)
-    found = list(zip(statuses, reasons, strict=True))
+    found = told(judge(policy_of(*rules), scores, failures))
     assert found == [expected(rules, row, failure) for row, failure in zip(rows, failures, strict=True)]
 
 
@@ -74,7 +77,7 @@ def test_a_score_that_equals_its_bound_fires_nothing(bound: float) -> None:
 
 def test_an_unknown_score_fires_nothing() -> None:
     rule = Rule(name="a", score="blur", **dict.fromkeys(KEYS, 0.5))  # type: ignore[arg-type]
-    assert judge(PolicySpec(rules=(rule,)), {"a": np.array([np.nan], np.float32)}, [None]) == (["accepted"], [[]])
+    assert told(judge(PolicySpec(rules=(rule,)), {"a": np.array([np.nan], np.float32)}, [None])) == [("accepted", [])]
 
 
 @pytest.mark.parametrize("order", [("weak", "strong"), ("strong", "weak")])
@@ -85,11 +88,25 @@ def test_the_strongest_rule_decides_and_all_are_named(order: tuple[str, str]) ->
     }
     ones = np.ones(1, np.float32)
     found = judge(policy_of(*(by_name[name] for name in order)), {"weak": ones, "strong": ones}, [None])
-    assert found == (["rejected"], [["strong", "weak"]])
+    assert told(found) == [("rejected", ["strong", "weak"])]
 
 
 def test_no_policy_accepts_everything_that_did_not_fail() -> None:
-    assert judge(PolicySpec(), {}, [None, "corrupt"]) == (["accepted", "failed"], [[], ["corrupt"]])
+    assert told(judge(PolicySpec(), {}, [None, "corrupt"])) == [("accepted", []), ("failed", ["corrupt"])]
+
+
+def test_a_human_outranks_rules_and_standing_reasons_but_no_failure() -> None:
+    policy = policy_of({"name": "r", "score": "blur", "reject_above": 0})
+    scores = {"r": np.array([1, 1, 0, 0, 1], np.float32)}
+    failures, standing = [None, None, None, "corrupt", None], [None, "source_deleted", "source_deleted", None, None]
+    found = judge(policy, scores, failures, standing, ["accepted", None, None, "accepted", "rejected"])
+    assert told(found) == [
+        ("accepted", ["r"]),
+        ("rejected", ["r", "source_deleted"]),
+        ("rejected", ["source_deleted"]),
+        ("failed", ["corrupt"]),
+        ("rejected", ["r"]),
+    ]
 
 
 @pytest.mark.parametrize("measure", MEASURES)

@@ -59,4 +59,4 @@ def commit(given: Assignment, *receipts: Receipt) -> Landed:
     operation = Operation(given.address, given.record, RunReport(given.run_id))
     with operation:
         operation.open()
-        return commit_receipts(given.address, receipts, operation, given.spec.policy.policy_id)
+        return commit_receipts(given, receipts, operation)

@@ -152,7 +152,7 @@ def test_a_closed_operation_commits_nothing_more(tmp_path: Path) -> None:
     with Operation(given.address, given.record, RunReport(given.run_id, version=1)):
         pass
     with pytest.raises(OperationClosed):
-        commit_receipts(given.address, [waiting], operation, given.spec.policy.policy_id)
+        commit_receipts(given, [waiting], operation)
     assert rows(table(tmp_path)) == {}
 
 

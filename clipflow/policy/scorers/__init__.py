@@ -5,20 +5,27 @@ import difflib
 from clipflow.errors import NotYet, PolicyError
 from clipflow.policy.scorers.base import Scorer
 from clipflow.policy.scorers.caption import Caption
+from clipflow.policy.scorers.exact_duplicate import ExactDuplicate
 from clipflow.policy.scorers.measure import Measure
+from clipflow.policy.scorers.near_duplicate import NearDuplicate
+from clipflow.policy.scorers.perceptual_duplicate import PerceptualDuplicate
+from clipflow.policy.scorers.semdedup import SemDeDup
 from clipflow.schema import MEASURES
 
-SCORERS: dict[str, Scorer] = {**{name: Measure(name) for name in MEASURES}, "caption": Caption()}
+SCORERS: dict[str, Scorer] = {
+    **{name: Measure(name) for name in MEASURES},
+    "caption": Caption(),
+    "exact_duplicate": ExactDuplicate(),
+    "near_duplicate": NearDuplicate(),
+    "perceptual_duplicate": PerceptualDuplicate(),
+    "semdedup": SemDeDup(),
+}
 
 _LATER = frozenset(
     {
         "clip_score",
         "zero_shot",
         "head",
-        "exact_duplicate",
-        "perceptual_duplicate",
-        "near_duplicate",
-        "semdedup",
         "expression",
     }
 )

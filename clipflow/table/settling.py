@@ -1,0 +1,121 @@
+"""Settling a commit: rows that come, and rows that they change something for, get what they come to together."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipflow.columns import with_values
+from clipflow.policy.judge import Bools
+from clipflow.policy.scorers.base import Floats
+from clipflow.policy.scorers.duplicate import NOBODY, Places
+from clipflow.policy.settle import Settled, has_duplicates, settle
+from clipflow.spec import PolicySpec
+from clipflow.table.address import TableAddress
+from clipflow.table.census import Census
+from clipflow.table.dataset import metadata
+from clipflow.table.guard import Change
+from clipflow.table.images import policy_of
+from clipflow.table.stage import write_rows
+
+# The same number, computed in another order of sums, may differ in its last bits.
+_SAME = 2e-7
+
+
+@dataclass(frozen=True)
+class Together:
+    """Rows to write, and the addresses of rows that they stand for or that leave.
+
+    Attributes:
+        rows: Those that came, in their order, then others that changed.
+        leaving: Row addresses.
+        came: How many of the rows came.
+    """
+
+    rows: pa.Table
+    leaving: Sequence[int]
+    came: int
+
+
+def settle_rows(
+    dataset: lance.LanceDataset,
+    policy: PolicySpec,
+    prepared: Mapping[str, Any],
+    coming: pa.Table,
+    leaving: Collection[int],
+) -> Together:
+    """What a commit writes so that every row of the table is judged by the rows that are there after it.
+
+    Args:
+        coming: Rows with the columns of the table, judged but for duplicates.
+        leaving: Row addresses that the commit removes.
+    """
+    census = Census(dataset, policy, coming, leaving)
+    settled = settle(policy, prepared, census)
+    places = np.flatnonzero(differing(census, settled) & ~census.fresh)
+    came = np.arange(census.there, len(census))
+    rows = with_settled(coming, census, settled, came)
+    if len(places):
+        others = with_settled(census.rows(places), census, settled, places)
+        others = with_values(others, "judged_at", [datetime.now(UTC)] * len(others))
+        rows = pa.concat_tables([rows, others.select(rows.column_names).cast(rows.schema)])
+    return Together(rows, [*leaving, *census.addresses[places].tolist()], len(came))
+
+
+def change_of(
+    address: TableAddress, dataset: lance.LanceDataset, coming: pa.Table | None, leaving: Sequence[int]
+) -> Change:
+    """The change that replaces rows by others, whoever asked for it, with all that follows from it.
+
+    Args:
+        coming: Rows with the columns of the table, each with the verdict of its own scores; None when rows only leave.
+        leaving: Row addresses.
+    """
+    policy = policy_of(metadata(dataset))
+    rows = coming if coming is not None else dataset.schema.empty_table()
+    if has_duplicates(policy):
+        together = settle_rows(dataset, policy, {}, rows, leaving)
+        rows, leaving = together.rows, together.leaving
+    return Change(write_rows(rows, address, dataset) if len(rows) else [], list(leaving))
+
+
+def differing(census: Census, settled: Settled) -> Bools:
+    """Bool [N]: rows that are there and not stored as they were settled."""
+    verdicts = settled.verdicts
+    differ = pc.not_equal(census.strings("status"), verdicts.status).fill_null(True).to_numpy(zero_copy_only=False)
+    joined = [pc.binary_join(reasons, ",").fill_null("") for reasons in (census.reasons(), verdicts.reasons)]
+    differ |= pc.not_equal(*joined).to_numpy(zero_copy_only=False)
+    for name, values in settled.columns.items():
+        differ |= ~np.isclose(census.floats(name), values, rtol=0, atol=_SAME, equal_nan=True)
+    for rule, best in settled.best.items():
+        stored, found = (one.fill_null("") for one in (census.strings(f"match_{rule}"), names(census, best.match)))
+        differ |= pc.not_equal(stored, found).to_numpy(zero_copy_only=False)
+    return np.asarray(differ & census.present)
+
+
+def with_settled(rows: pa.Table, census: Census, settled: Settled, places: Places) -> pa.Table:
+    """The rows at some places with status, reasons, scores and matches as they were settled."""
+    taken = pa.array(places)
+    rows = with_values(rows, "status", settled.verdicts.status.take(taken))
+    rows = with_values(rows, "reasons", settled.verdicts.reasons.take(taken))
+    for name, values in settled.columns.items():
+        if name.startswith("score_"):
+            rows = with_values(rows, name, nullable(values[places]))
+    for rule, best in settled.best.items():
+        rows = with_values(rows, f"match_{rule}", names(census, best.match[places]))
+    return rows
+
+
+def nullable(values: Floats) -> pa.Array:
+    """float32 with nulls for NaN."""
+    return pa.array(values, pa.float32(), from_pandas=True)
+
+
+def names(census: Census, places: Places) -> pa.Array:
+    """The image_ids at some places; null for NOBODY."""
+    return census.image_id.take(pa.array(places, mask=places == NOBODY))

@@ -1,0 +1,113 @@
+"""Duplicates are a function of the table's set of rows: however it came to be, and however it changes."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import clipflow
+from clipflow.spec import JobSpec
+from tests.catalogues import job, picture, rows
+
+RULES: dict[str, dict[str, Any]] = {
+    "same": {"name": "same", "score": "exact_duplicate", "reject_above": 0.5},
+    "alike": {"name": "alike", "score": "perceptual_duplicate", "reject_above": 0.9},
+    "near": {"name": "near", "score": "near_duplicate", "reject_above": 0.9, "review_above": 0.5},
+    "small": {"name": "small", "score": "min_side", "reject_below": 45},
+}
+POLICIES = st.lists(st.sampled_from(sorted(RULES)), min_size=1, unique=True).filter(lambda names: names != ["small"])
+# A picture by its seed and height; the same seed in two heights is nearly the same picture, and one of them is small.
+UPLOAD = st.tuples(st.integers(1, 5), st.sampled_from([40, 60, 64]), st.integers(0, 6))
+
+
+def similarity(score: str, row: dict[str, Any], other: dict[str, Any]) -> float:
+    if score == "exact_duplicate":
+        return float(row["content_sha256"] == other["content_sha256"])
+    if score == "perceptual_duplicate":
+        return 1 - (int(row["phash"], 16) ^ int(other["phash"], 16)).bit_count() / 64
+    left, right = (np.array(one["vector"], np.float64) for one in (row, other))
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+def assert_told_from_the_set(table: Path, names: list[str]) -> None:
+    """The contract's rule, row by row in the order of the rows, by plain loops."""
+    found = sorted(rows(table).values(), key=lambda row: (row["source_modified"], row["image_id"]))
+    rejected: dict[str, set[str]] = {}
+    for at, row in enumerate(found):
+        mine: set[str] = set()
+        fired: set[str] = set()
+        if "small" in names and row["min_side"] < 45:
+            mine.add("small")
+        scores: dict[str, float] = {}
+        for name in names:
+            if name == "small":
+                continue
+            rule = RULES[name]
+            originals = [other for other in found[:at] if not rejected[other["image_id"]] - {name}]
+            best = max((similarity(rule["score"], row, other) for other in originals), default=None)
+            stored = row[f"score_{name}"]
+            if best is None:
+                assert stored == (0.0 if name == "same" else None)
+                assert row[f"match_{name}"] is None
+                continue
+            scores[name] = best
+            assert stored == pytest.approx(best, abs=1e-6)
+            alike = [one["image_id"] for one in originals if similarity(rule["score"], row, one) >= best - 1e-7]
+            assert row[f"match_{name}"] == (None if name == "same" and best == 0 else alike[0])
+            if stored > np.float32(rule["reject_above"]):
+                mine.add(name)
+            elif "review_above" in rule and stored > np.float32(rule["review_above"]):
+                fired.add(name)
+        rejected[row["image_id"]] = mine
+        assert row["reasons"] == sorted(mine | fired)
+        assert row["status"] == ("rejected" if mine else "review" if fired else "accepted")
+
+
+def upload(folder: Path, name: int, seed: int, height: int, day: int) -> None:
+    path = folder / f"{name}.png"
+    path.write_bytes(picture(seed, width=64, height=height))
+    moment = 1_700_000_000 + 86_400 * day
+    os.utime(path, (moment, moment))
+
+
+def spec_of(home: Path, names: list[str], **more: Any) -> JobSpec:
+    policy = {"rules": [RULES[name] for name in names]}
+    return job(home / "images", home / "t.lance", policy=policy, table={"vector": "float32", **more})
+
+
+@settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    names=POLICIES,
+    batches=st.lists(st.lists(UPLOAD, min_size=1, max_size=5), min_size=1, max_size=4),
+    commit_rows=st.sampled_from([1, 2, 100]),
+    changes=st.lists(st.tuples(st.integers(0, 9), UPLOAD), max_size=2),
+)
+def test_whatever_the_order_of_batches_days_and_changes(
+    names: list[str],
+    batches: list[list[tuple[int, int, int]]],
+    commit_rows: int,
+    changes: list[tuple[int, tuple[int, int, int]]],
+) -> None:
+    home = Path(tempfile.mkdtemp())
+    try:
+        (home / "images").mkdir()
+        spec = spec_of(home, names, commit_rows=commit_rows)
+        at = 0
+        for batch in batches:
+            for seed, height, day in batch:
+                upload(home / "images", at, seed, height, day)
+                at += 1
+            clipflow.run(spec, ray="none", progress=False)
+            assert_told_from_the_set(home / "t.lance", names)
+        for name, (seed, height, day) in changes:
+            upload(home / "images", name % at, seed, height, day)
+            clipflow.run(spec, ray="none", progress=False)
+            assert_told_from_the_set(home / "t.lance", names)
+    finally:
+        shutil.rmtree(home)
