@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from clipflow.errors import JobFileError
-from clipflow.spec import JobSpec
+from clipflow.spec import JobSpec, PolicySpec
 
 Key = tuple[str | int, ...]
 Lines = dict[Key, int]
@@ -36,24 +36,42 @@ def read_job(source: str | Path, sets: Sequence[str] = ()) -> JobSpec:
     Raises:
         JobFileError: The file cannot be read, or a key or a value is wrong.
     """
-    name = str(source)
+    return read_text(*_text_of(str(source), "job"), sets)
+
+
+def read_policy(source: str | Path) -> PolicySpec:
+    """Read what stands under `policy:` in a job, from a place as for `read_job`.
+
+    Raises:
+        JobFileError: The file cannot be read, or a key or a value is wrong.
+    """
+    text, origin = _text_of(str(source), "policy")
+    data, lines = _load(text, origin)
+    if not isinstance(data, dict):
+        raise JobFileError(f"{origin} holds no policy: it is not a mapping of keys.", "Start with `rules:`.")
+    # As the part of a job that it is, so that errors name its keys as they do there.
+    whole = {"name": "policy", "source": {"uri": "."}, "encoder": {"model": "demo"}, "table": {"uri": "t.lance"}}
+    return parse_job({**whole, "policy": data}, origin, {("policy", *at): line for at, line in lines.items()}).policy
+
+
+def _text_of(name: str, what: str) -> tuple[str, str]:
+    """The text at a place, and what to call the place in errors."""
     if name == "-":
-        return read_text(sys.stdin.read(), "standard input", sets)
+        return sys.stdin.read(), "standard input"
     if name.startswith("env:"):
         variable = name.removeprefix("env:")
         if variable not in os.environ:
             raise JobFileError(
-                f"The environment variable {variable}, which should hold the job, is not set.",
+                f"The environment variable {variable}, which should hold the {what}, is not set.",
                 "Set it, or name a file.",
             )
-        return read_text(os.environ[variable], f"${variable}", sets)
+        return os.environ[variable], f"${variable}"
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        return Path(name).read_text(encoding="utf-8"), name
     except FileNotFoundError:
-        raise JobFileError(f"There is no job file {name}.", "Check the path.") from None
+        raise JobFileError(f"There is no {what} file {name}.", "Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise JobFileError(f"The job file {name} cannot be read ({error}).", "Name a UTF-8 text file.") from None
-    return read_text(text, name, sets)
+        raise JobFileError(f"The {what} file {name} cannot be read ({error}).", "Name a UTF-8 text file.") from None
 
 
 def read_text(text: str, origin: str, sets: Sequence[str] = ()) -> JobSpec:

@@ -136,7 +136,7 @@ def table_metadata(
     """What the schema metadata of an images table says of all its rows.
 
     Args:
-        scores: By rule name the fingerprint of its scores, see `policy.check.fingerprints`.
+        scores: By rule name the fingerprint of its scores, see `policy.check.fingerprints`; kept by policy.
     """
     return {
         "schema_version": str(SCHEMA_VERSION),
@@ -144,7 +144,7 @@ def table_metadata(
         "encoder": json.dumps(encoder, sort_keys=True),
         "policy_id": policy_id,
         "policy": json.dumps(policy, sort_keys=True),
-        "scores": json.dumps(scores, sort_keys=True),
+        "scores": json.dumps({policy_id: scores}, sort_keys=True),
     }
 
 

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 from clipflow.errors import NotYet
 
 LATER = {
-    "judge": "re-decide from stored scores and vectors, without images",
     "audit": "removal rates per group and rule",
     "review": "a human's verdict, kept over later judgements",
     "forget": "delete images for good, with a receipt",

@@ -18,6 +18,7 @@ __all__ = [
     "Loader",
     "Preprocess",
     "describe",
+    "encoder_spec",
     "load_encoder",
     "load_preprocess",
     "normalised",
@@ -58,6 +59,11 @@ def load_encoder(
         raise EncoderError(f"There is no precision {precision!r}.", "Choose auto, fp32, bf16 or fp16.")
     loader = find_loader(loader_name(spec))
     return loader.load(loader.describe(spec), spec.precision if precision == "auto" else precision, device)
+
+
+def encoder_spec(info: EncoderInfo) -> EncoderSpec:
+    """What to ask for to get a described model again."""
+    return EncoderSpec(model=info.model, revision=info.commit or info.revision, loader=info.loader)
 
 
 def text_encoder(spec: EncoderSpec, info: EncoderInfo) -> Callable[[list[str]], Vectors]:

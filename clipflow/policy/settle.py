@@ -8,7 +8,7 @@ on verdicts of earlier rows only, and the answer is one: a function of the set o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -35,59 +35,93 @@ class Settled:
     verdicts: Verdicts
 
 
-def settle(policy: PolicySpec, prepared: Mapping[str, Any], census: Census, found: "Settled | None" = None) -> Settled:
-    """Status and scores of all rows.
+@dataclass(frozen=True)
+class Start:
+    """What is known of N rows before they are settled.
 
-    Args:
-        prepared: See `policy.judge.prepare`.
-        census: The rows. Those that are `fresh` were never compared; of the others the stored scores, or those of
-            `found`, are right but for what fresh rows, and rows that left, change.
-        found: The same rows as they were settled before; None takes what the table holds.
+    Attributes:
+        columns: Score columns and measures, float32 [N] by name.
+        best: By rule of duplicates, right but for what follows.
+        fresh: bool [N], rows that were never compared with the others.
+        lost: By rule of duplicates bool [N], rows whose original is gone.
     """
-    return _Settling(policy, prepared, census, found).run()
+
+    columns: dict[str, Floats]
+    best: dict[str, Best]
+    fresh: Bools
+    lost: dict[str, Bools]
+
+    @classmethod
+    def stored(cls, policy: PolicySpec, census: Census) -> Self:
+        """As the table holds it; rows that come are fresh."""
+        columns = {name: census.floats(name) for rule in policy.rules for name in _columns(rule) or [rule.score]}
+        names = {rule.name: f"match_{rule.name}" for rule, _ in comparing(policy)}
+        best = {rule: Best(columns[f"score_{rule}"], census.places(match)) for rule, match in names.items()}
+        return cls(columns, best, census.coming, {rule: census.lost(match) for rule, match in names.items()})
+
+    @classmethod
+    def carried(cls, policy: PolicySpec, census: Census, before: Census, settled: Settled) -> Self:
+        """As another version was settled, for the rows that both have."""
+        start = cls.anew(policy, census, {})
+        places = before.find(census)
+        same = places != NOBODY
+        start.fresh[same] = False
+        for name, values in settled.columns.items():
+            start.columns[name][same] = values[places[same]]
+        there = census.find(before)
+        for rule, best in settled.best.items():
+            start.best[rule].score[same] = best.score[places[same]]
+            match = best.match[places[same]]
+            start.best[rule].match[same] = np.where(match == NOBODY, NOBODY, there[match])
+            start.lost[rule][same] = (match != NOBODY) & (there[match] == NOBODY)
+        return start
+
+    @classmethod
+    def anew(cls, policy: PolicySpec, census: Census, columns: Mapping[str, Floats]) -> Self:
+        """Every row is fresh; `columns` are the scores but for duplicates."""
+        rows = len(census)
+        known = {name: census.floats(name) for rule in policy.rules for name in _columns(rule) or [rule.score]}
+        best = {rule.name: Best.none(rows) for rule, _ in comparing(policy)}
+        return cls({**known, **columns}, best, np.ones(rows, bool), {rule: np.zeros(rows, bool) for rule in best})
+
+
+def comparing(policy: PolicySpec) -> list[tuple[Rule, Duplicate]]:
+    """The rules of duplicates, with their scorers."""
+    found = [(rule, find_scorer(rule.score, rule.name)) for rule in policy.rules]
+    return [(rule, scorer) for rule, scorer in found if isinstance(scorer, Duplicate)]
 
 
 def has_duplicates(policy: PolicySpec) -> bool:
     """Whether a verdict of the policy can depend on other rows."""
-    return any(find_scorer(rule.score, rule.name).level == "table" for rule in policy.rules)
+    return bool(comparing(policy))
+
+
+def settle(policy: PolicySpec, prepared: Mapping[str, Any], census: Census, start: Start) -> Settled:
+    """Status and scores of all rows.
+
+    Args:
+        prepared: See `policy.judge.prepare`.
+        census: The rows.
+        start: What is known of them; taken over.
+    """
+    return _Settling(policy, prepared, census, start).run()
 
 
 class _Settling:
-    def __init__(self, policy: PolicySpec, prepared: Mapping[str, Any], census: Census, found: Settled | None) -> None:
-        self._policy, self._prepared, self._census = policy, prepared, census
-        self._comparing: list[tuple[Rule, Duplicate]] = []
-        self._columns: dict[str, Floats] = {}
-        self._best: dict[str, Best] = {}
-        for rule in policy.rules:
-            scorer = find_scorer(rule.score, rule.name)
-            self._columns |= {name: census.floats(name) for name in scorer.columns(rule) or [rule.score]}
-            if isinstance(scorer, Duplicate):
-                self._comparing.append((rule, scorer))
-                self._best[rule.name] = self._known(rule, scorer, found)
-        if found is not None:
-            self._columns |= {name: values.copy() for name, values in found.columns.items()}
-
-    def _known(self, rule: Rule, scorer: Duplicate, found: Settled | None) -> Best:
-        if found is not None:
-            there = found.best[rule.name]
-            best = Best(there.score.copy(), there.match.copy())
-        else:
-            best = Best(self._columns[f"score_{rule.name}"].copy(), self._census.places(f"match_{rule.name}"))
-        fresh = self._census.fresh
-        best.score[fresh], best.match[fresh] = np.nan, NOBODY
-        self._columns |= dict(zip(scorer.columns(rule), [best.score], strict=False))
-        return best
+    def __init__(self, policy: PolicySpec, prepared: Mapping[str, Any], census: Census, start: Start) -> None:
+        self._policy, self._prepared, self._census, self._start = policy, prepared, census, start
+        self._comparing = comparing(policy)
+        self._columns, self._best = start.columns, start.best
+        for rule, best in self._best.items():
+            best.score[start.fresh], best.match[start.fresh] = np.nan, NOBODY
+            self._columns[f"score_{rule}"] = best.score
 
     def run(self) -> Settled:
-        census = self._census
+        fresh = self._start.fresh
         verdicts = self._judge()
         eligible = self._eligible(verdicts)
-        gained = {name: mask & census.fresh for name, mask in eligible.items()}
-        # The original of some left: it is not found any more.
-        anew = {
-            name: census.fresh | (census.lost(f"match_{name}") & (best.match == NOBODY))
-            for name, best in self._best.items()
-        }
+        gained = {name: mask & fresh for name, mask in eligible.items()}
+        anew = {name: fresh | lost for name, lost in self._start.lost.items()}
         first = bool(self._comparing)
         while first or any(mask.any() for mask in (*gained.values(), *anew.values())):
             before = {name: (best.score.copy(), best.match.copy()) for name, best in self._best.items()}
@@ -95,7 +129,7 @@ class _Settling:
                 asked = Asked(anew[rule.name], gained[rule.name], eligible[rule.name])
                 # What looks at the whole table is not told what left it.
                 if asked.anew.any() or asked.gained.any() or (first and scorer.whole):
-                    scorer.compare(rule, census, asked, self._best[rule.name])
+                    scorer.compare(rule, self._census, asked, self._best[rule.name])
                     self._columns |= {f"score_{rule.name}": self._best[rule.name].score, **self._best[rule.name].more}
             first = False
             self._derive(before)

@@ -9,11 +9,11 @@ import lance
 import numpy as np
 
 from clipflow.decode import decode
-from clipflow.encoders import load_encoder
+from clipflow.encoders import EncoderInfo, encoder_spec, load_encoder
 from clipflow.encoders.base import Encoder
 from clipflow.errors import QueryError, TableError
 from clipflow.failures import ImageFailure
-from clipflow.spec import EncoderSpec, Limits, StorageSpec
+from clipflow.spec import Limits, StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import metadata
 from clipflow.table.images import open_images
@@ -111,8 +111,7 @@ def encoder_of(about: dict[str, str]) -> Encoder:
         QueryError: What its name stands for now is another checkpoint.
     """
     card = json.loads(about["encoder"])
-    spec = EncoderSpec(model=card["model"], revision=card.get("commit") or card.get("revision"), loader=card["loader"])
-    encoder = load_encoder(spec, precision="fp32")
+    encoder = load_encoder(encoder_spec(EncoderInfo.from_card(card)), precision="fp32")
     if encoder.info.encoder_id != about["encoder_id"]:
         raise QueryError(
             f"{card['model']} is no longer the encoder of this table "

@@ -27,11 +27,12 @@ class Census:
         rank: int64 [N], the place of each row in the order (source_modified, image_id): smaller is earlier.
         present: bool [N], rows that do not leave.
         embedded: bool [N], those of them that have a vector.
-        fresh: bool [N], rows that were never compared with the others.
+        coming: bool [N], rows that the dataset does not hold yet.
         failures: string [N], the code of failed rows.
         standing: string [N], a reason beside the rules that rejects the row.
         reviews: string [N], a human's verdict.
-        addresses: int64 of the dataset's rows, as Lance counts them.
+        addresses: int64 of the dataset's rows, where Lance has them at this version.
+        row_ids: uint64 of the dataset's rows, which they keep as long as nobody replaces them.
 
     Args:
         dataset: The images table.
@@ -47,19 +48,20 @@ class Census:
         coming: pa.Table | None = None,
         leaving: Collection[int] = (),
     ) -> None:
-        self._dataset, self._coming = dataset, coming
+        self._dataset, self._new = dataset, coming
         names = [*_READ, *MEASURES, *score_columns(policy), *match_columns(policy)]
         names = [name for name in names if name in dataset.schema.names]
-        held = dataset.to_table(columns=names, with_row_address=True)
+        held = dataset.to_table(columns=names, with_row_address=True, with_row_id=True)
         self.there = len(held)
         self.addresses = held.column("_rowaddr").to_numpy().astype(np.int64)
+        self.row_ids = held.column("_rowid").to_numpy()
         held = held.select(names)
         self._rows = held if coming is None else pa.concat_tables([held, coming.select(names).cast(held.schema)])
         self._rows = self._rows.combine_chunks()
         rows = len(self._rows)
         self.present = np.ones(rows, bool)
         self.present[: self.there] = ~np.isin(self.addresses, np.fromiter(leaving, np.int64, len(leaving)))
-        self.fresh = np.arange(rows) >= self.there
+        self.coming = np.arange(rows) >= self.there
         failed = pc.equal(self.strings("status"), "failed")
         self.embedded = self.present & ~failed.to_numpy(zero_copy_only=False)
         self.failures, self.standing = _codes(self._column("reasons"), failed)
@@ -96,9 +98,17 @@ class Census:
 
     def places(self, name: str) -> Places:
         """Where the rows stand that a column names by image_id; NOBODY where there is none, or another in its stead."""
-        there = pc.if_else(pa.array(self.present & ~self.fresh), self.image_id, None)
+        there = pc.if_else(pa.array(self.present & ~self.coming), self.image_id, None)
         found: Places = pc.index_in(self.strings(name), value_set=there, skip_nulls=True).fill_null(NOBODY).to_numpy()
         return found.astype(np.int64)
+
+    def find(self, rows: "Census") -> Places:
+        """Where the rows of another version of the table stand in this one; NOBODY for those it does not have."""
+        order = np.argsort(self.row_ids)
+        at = np.minimum(np.searchsorted(self.row_ids, rows.row_ids, sorter=order), max(len(order) - 1, 0))
+        if not len(order):
+            return np.full(len(rows), NOBODY, np.int64)
+        return np.where(self.row_ids[order[at]] == rows.row_ids, order[at], NOBODY)
 
     def lost(self, name: str) -> Bools:
         """Bool [N]: rows whose original leaves, or left."""
@@ -111,7 +121,7 @@ class Census:
         for batch in self._dataset.scanner(columns=[column], batch_size=_BLOCK, scan_in_order=True).to_batches():
             yield at, batch.column(0)
             at += batch.num_rows
-        if self._coming is not None:
+        if self._new is not None:
             for chunk in self._chunks(column):
                 yield at, chunk
                 at += len(chunk)
@@ -125,8 +135,8 @@ class Census:
         names = columns or self._dataset.schema.names
         held = places < self.there
         parts = [self._dataset.take(places[held].tolist(), columns=names)]
-        if self._coming is not None:
-            parts.append(self._coming.select(names).take(pa.array(places[~held] - self.there)).cast(parts[0].schema))
+        if self._new is not None:
+            parts.append(self._new.select(names).take(pa.array(places[~held] - self.there)).cast(parts[0].schema))
         order = np.argsort(np.concatenate([np.flatnonzero(held), np.flatnonzero(~held)]))
         return pa.concat_tables(parts).take(pa.array(order))
 
@@ -136,8 +146,8 @@ class Census:
         return Evidence(self.rows(places, names), np.zeros((len(places), 1)), _no_texts)
 
     def _chunks(self, column: str) -> Iterator[pa.Array]:
-        assert self._coming is not None
-        whole = self._coming.column(column).combine_chunks()
+        assert self._new is not None
+        whole = self._new.column(column).combine_chunks()
         whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
         for at in range(0, len(whole), _BLOCK):
             yield whole.slice(at, _BLOCK)

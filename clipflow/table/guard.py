@@ -31,10 +31,12 @@ class Change:
     Attributes:
         new: Staged fragments whose rows appear.
         removed: Row addresses (`_rowaddr`) whose rows vanish in the same version.
+        always: Commit even when nothing appears or vanishes, so that every commit that began before conflicts.
     """
 
     new: list[FragmentMetadata] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
+    always: bool = False
 
 
 def guarded_commit(
@@ -46,7 +48,8 @@ def guarded_commit(
     """Commit what `decide` makes of the latest version; decide again whenever another writer was faster.
 
     Args:
-        decide: Called with the dataset at its latest version; None or an empty Change commits nothing.
+        decide: Called with the dataset at its latest version; None or an empty Change commits nothing, unless
+            it says always.
         properties: Recorded with the transaction.
 
     Returns:
@@ -63,7 +66,7 @@ def guarded_commit(
         if dataset is None:
             raise as_ours(FileNotFoundError(uri), uri)
         change = decide(dataset)
-        if change is None or not (change.new or change.removed):
+        if change is None or not (change.new or change.removed or change.always):
             return dataset
         gone, updated = _removals(dataset, change.removed)
         operation = lance.LanceOperation.Update(

@@ -65,7 +65,7 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
             f"this job's policy is {about['policy_id'][:12]}.",
             "Change the table's policy with `clipflow judge --policy FILE`, or use the policy it has.",
         )
-    scores, wanted = json.loads(there.get("scores", "{}")), json.loads(about["scores"])
+    scores, wanted = (json.loads(one.get("scores", "{}")).get(about["policy_id"], {}) for one in (there, about))
     for rule in sorted(scores.keys() & wanted.keys()):
         if scores[rule] != wanted[rule]:
             raise PolicyError(

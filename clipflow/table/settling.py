@@ -14,7 +14,7 @@ from clipflow.columns import with_values
 from clipflow.policy.judge import Bools
 from clipflow.policy.scorers.base import Floats
 from clipflow.policy.scorers.duplicate import NOBODY, Places
-from clipflow.policy.settle import Settled, has_duplicates, settle
+from clipflow.policy.settle import Settled, Start, has_duplicates, settle
 from clipflow.spec import PolicySpec
 from clipflow.table.address import TableAddress
 from clipflow.table.census import Census
@@ -56,8 +56,8 @@ def settle_rows(
         leaving: Row addresses that the commit removes.
     """
     census = Census(dataset, policy, coming, leaving)
-    settled = settle(policy, prepared, census)
-    places = np.flatnonzero(differing(census, settled) & ~census.fresh)
+    settled = settle(policy, prepared, census, Start.stored(policy, census))
+    places = np.flatnonzero(differing(census, settled) & ~census.coming)
     came = np.arange(census.there, len(census))
     rows = with_settled(coming, census, settled, came)
     if len(places):
@@ -100,15 +100,19 @@ def differing(census: Census, settled: Settled) -> Bools:
 
 def with_settled(rows: pa.Table, census: Census, settled: Settled, places: Places) -> pa.Table:
     """The rows at some places with status, reasons, scores and matches as they were settled."""
+    for name, values in settled_columns(census, settled, places).items():
+        rows = with_values(rows, name, values)
+    return rows
+
+
+def settled_columns(census: Census, settled: Settled, places: Places) -> dict[str, pa.Array]:
+    """Status, reasons, scores and matches of the rows at some places."""
     taken = pa.array(places)
-    rows = with_values(rows, "status", settled.verdicts.status.take(taken))
-    rows = with_values(rows, "reasons", settled.verdicts.reasons.take(taken))
+    columns = {"status": settled.verdicts.status.take(taken), "reasons": settled.verdicts.reasons.take(taken)}
     for name, values in settled.columns.items():
         if name.startswith("score_"):
-            rows = with_values(rows, name, nullable(values[places]))
-    for rule, best in settled.best.items():
-        rows = with_values(rows, f"match_{rule}", names(census, best.match[places]))
-    return rows
+            columns[name] = nullable(values[places])
+    return columns | {f"match_{rule}": names(census, best.match[places]) for rule, best in settled.best.items()}
 
 
 def nullable(values: Floats) -> pa.Array:

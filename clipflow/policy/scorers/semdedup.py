@@ -12,7 +12,7 @@ import pyarrow as pa
 from clipflow.encoders.info import EncoderInfo
 from clipflow.errors import PolicyError
 from clipflow.policy.scorers.duplicate import NOBODY, Asked, Best, Duplicate, Places, Rows
-from clipflow.policy.scorers.near_duplicate import unit_vectors
+from clipflow.policy.vectors import unit_vectors
 from clipflow.spec import PolicySpec, Rule
 
 # k-means: so many rows a cluster are enough to place its centre (as faiss has it), and so many rounds to settle it.

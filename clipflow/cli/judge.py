@@ -1,0 +1,40 @@
+"""`clipflow judge`: decide again from stored scores and vectors."""
+
+import argparse
+from typing import Any
+
+from clipflow.cli.parser import Answer, add_table, add_verb
+
+_ABOUT = """Give a table another policy. Every row gets the verdict that a run by it would have given: thresholds are
+applied to stored scores, scores that are not stored are computed from stored columns and vectors. No image is read.
+
+The policy file holds what stands under `policy:` in a job file:
+
+  rules:
+    - {name: too_small, score: min_side, reject_below: 64}
+    - {name: duplicate, score: near_duplicate, reject_above: 0.97}
+
+It may run beside jobs, be killed at any moment and be called again: it does what is left.
+"""
+_END = """examples:
+  clipflow judge lake/catalog.lance --policy stricter.yaml --dry-run      how many rows would move from where to where
+  clipflow judge lake/catalog.lance --policy stricter.yaml
+"""
+
+
+def add(verbs: Any) -> None:
+    """The verb."""
+    judge = add_verb(verbs, "judge", "re-decide by another policy, without images", _judge, _ABOUT, _END)
+    add_table(judge)
+    judge.add_argument(
+        "--policy", metavar="FILE", required=True, help="YAML or JSON; - for standard input, env:NAME for a variable"
+    )
+    judge.add_argument("--dry-run", action="store_true", help="say how many rows would move, and write nothing")
+
+
+def _judge(call: argparse.Namespace) -> Answer:
+    from clipflow.jobfile import read_policy
+    from clipflow.rejudge import rejudge
+
+    report = rejudge(call.table, read_policy(call.policy), dry_run=call.dry_run)
+    return report.document(), report.text()
