@@ -7,28 +7,18 @@ second table, large enough for both indexes, says what they cost and what they s
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import lance
-import numpy as np
 import pyarrow as pa
 from tabulate import tabulate
 
+from benchmarks.clustered import fill
 from benchmarks.machine import described
-from clipflow.assignment import Assignment
-from clipflow.encoders import describe
-from clipflow.report import RunReport
-from clipflow.schema import images_schema, table_metadata, vector_type
-from clipflow.spec import JobSpec
-from clipflow.table.address import TableAddress
-from clipflow.table.guard import Change, guarded_commit, write_fragments
-from clipflow.table.images import ensure_images
 from clipflow.table.maintain import maintain
-from clipflow.table.runs import Operation
 
-_DIM = 512
 _REPEATS = 15
 _COLUMNS = ("ms", "before: wall", "CPU", "after: wall", "CPU")
 
@@ -49,7 +39,7 @@ def main() -> None:
 
 def _measure(table: Path, fragments: int, rows: int) -> None:
     began = time.perf_counter()
-    address = _fill(str(table), fragments, rows)
+    address = fill(str(table), fragments, rows)
     print(f"\n{fragments} commits of {rows} rows: {time.perf_counter() - began:.1f} s", flush=True)
     before = _reads(address.images)
     first, second = maintain(address.images), maintain(address.images)
@@ -60,45 +50,6 @@ def _measure(table: Path, fragments: int, rows: int) -> None:
             print(f"  {index.name}: {index.said()}")
     reads = [(name, *before[name], *after[name]) for name in before]
     print(tabulate(reads, headers=_COLUMNS, floatfmt=".1f", tablefmt="github"), flush=True)
-
-
-def _fill(table: str, fragments: int, rows: int) -> TableAddress:
-    spec = JobSpec.model_validate(
-        {"name": "bench", "source": {"uri": "s3://none/"}, "encoder": {"model": "demo"}, "table": {"uri": table}}
-    )
-    given = Assignment(spec, describe(spec.encoder), "0" * 32, None, TableAddress.of(table))
-    schema = images_schema(vector_type("float16", _DIM))
-    about = table_metadata({**given.info.card(), "dim": _DIM}, spec.policy.policy_id, spec.policy.body())
-    ensure_images(given.address, schema, about)
-    with Operation(given.address, given.record, RunReport(given.run_id)) as operation:
-        operation.open()
-        for part in _parts(schema, fragments, rows):
-            files = write_fragments(part, given.address, given.address.images, schema)
-            guarded_commit(given.address, given.address.images, _appending(files), operation.properties)
-    return given.address
-
-
-def _appending(files: list[lance.FragmentMetadata]) -> Callable[[lance.LanceDataset], Change]:
-    return lambda dataset: Change(files)
-
-
-def _parts(schema: pa.Schema, fragments: int, rows: int) -> Iterator[pa.Table]:
-    rng = np.random.default_rng(0)
-    centres = rng.standard_normal((500, _DIM), np.float32)
-    for number in range(fragments):
-        # Vectors lie in clusters, as those of pictures do.
-        vectors = centres[rng.integers(0, 500, rows)] + 0.8 * rng.standard_normal((rows, _DIM), np.float32)
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        made = {
-            "image_id": pa.array([f"{number * rows + row:032x}" for row in range(rows)]),
-            "source_uri": pa.array([f"s3://none/{number * rows + row:09}.jpg" for row in range(rows)]),
-            "content_sha256": pa.array([rng.bytes(32).hex() for _ in range(rows)]),
-            "status": pa.array(rng.choice(["accepted", "rejected"], rows, p=[0.9, 0.1])),
-            "run_id": pa.array(["0" * 32] * rows),
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float16).ravel()), _DIM),
-        }
-        columns = [made.get(field.name, pa.nulls(rows, field.type)) for field in schema]
-        yield pa.table(columns, schema=schema)
 
 
 def _reads(table: str) -> dict[str, tuple[float, float]]:

@@ -4,18 +4,24 @@ import json
 import os
 import random
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import lance
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import clipflow
+from clipflow.cli import main
 from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec, PolicySpec
-from tests.catalogues import assert_unique_ever, job, picture, rows
+from tests.catalogues import assert_unique_ever, draw, job, picture, rows
 
 BOUNDS = ("reject_below", "review_below", "review_above", "reject_above")
 SCORES: dict[str, dict[str, Any]] = {
@@ -110,3 +116,66 @@ def test_judging_by_another_policy_is_running_by_it(
         assert_unique_ever(judged)
     finally:
         shutil.rmtree(home)
+
+
+STRICT = {"rules": [{"name": "small", "score": "min_side", "reject_below": 50}, {"name": "near", **SCORES["near"]}]}
+del STRICT["rules"][1]["range"]
+LOOSE = {"rules": [{"name": "small", "score": "min_side", "reject_below": 45}]}
+
+
+def start(*words: object) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "clipflow", *map(str, words)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
+
+
+def test_a_judge_killed_at_any_moment_is_finished_by_the_next(pictures: Path, tmp_path: Path) -> None:
+    chance = random.Random(7)
+    clipflow.run(spec_of(pictures, tmp_path / "t.lance", LOOSE, commit_rows=4), ray="none")
+    files = {name: tmp_path / f"{name}.json" for name in ("strict", "loose")}
+    files["strict"].write_text(json.dumps(STRICT))
+    files["loose"].write_text(json.dumps(LOOSE))
+    began = time.monotonic()
+    start("judge", tmp_path / "t.lance", "--policy", files["strict"]).communicate(timeout=60)
+    whole = time.monotonic() - began
+    at_work = 0
+    for turn in range(8):
+        process = start("judge", tmp_path / "t.lance", "--policy", files["loose" if turn % 2 == 0 else "strict"])
+        time.sleep(chance.uniform(0.5, 1) * whole)
+        at_work += process.poll() is None
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        assert_unique_ever(tmp_path / "t.lance")
+    assert at_work >= 3, "the moments were too late to prove anything"
+    assert main(["judge", str(tmp_path / "t.lance"), "--policy", str(files["strict"])]) == 0
+    clipflow.run(spec_of(pictures, tmp_path / "run.lance", STRICT), ray="none")
+    assert_equal(verdicts(tmp_path / "t.lance", STRICT), verdicts(tmp_path / "run.lance", STRICT))
+
+
+def test_a_judge_beside_a_run(tmp_path: Path) -> None:
+    draw(tmp_path / "images", range(60))
+    slow = {"model": "stub:dim=16,ms=25", "loader": "stub"}
+
+    def spec(table: str, policy: dict[str, Any]) -> JobSpec:
+        return job(tmp_path / "images", tmp_path / table, encoder=slow, policy=policy, table={"commit_rows": 4})
+
+    (tmp_path / "job.json").write_text(json.dumps(spec("t.lance", LOOSE).body()))
+    process = start("run", tmp_path / "job.json", "--ray", "none", "--json")
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "t.lance").exists() or lance.dataset(str(tmp_path / "t.lance")).count_rows() < 8:
+        assert time.monotonic() < deadline, "the run has committed nothing"
+        time.sleep(0.05)
+    rejudge(str(tmp_path / "t.lance"), PolicySpec.model_validate(STRICT))
+    document = json.loads(process.communicate(timeout=60)[0])
+    assert process.returncode == 1
+    assert (document["error"]["class"], document["error"]["retryable"]) == ("PolicyChanged", True)
+    policy_id = PolicySpec.model_validate(STRICT).policy_id
+    found = rows(tmp_path / "t.lance")
+    assert 8 <= len(found) < 60
+    assert {row["policy_id"] for row in found.values()} == {policy_id}
+    clipflow.run(spec("t.lance", STRICT), ray="none")
+    clipflow.run(spec("run.lance", STRICT), ray="none")
+    one, other = (verdicts(tmp_path / name, STRICT) for name in ("t.lance", "run.lance"))
+    assert len(one) == 60
+    assert_equal(one, other)
+    assert_unique_ever(tmp_path / "t.lance")
