@@ -93,7 +93,8 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
         info = describe(known.encoder)
         said[0] = _try_encoder(known)
     with diagnosis.check("policy", lambda: f"{len(known.policy.rules)} rules, {known.policy.policy_id[:12]}"):
-        check_policy(known.policy, info, captions=bool(known.source.caption))
+        source = known.source
+        check_policy(known.policy, info, captions=bool(source.caption), attributes=source.attributes)
     with diagnosis.check("table", lambda: said[0]):
         # What the checks before this one found wrong is not wrong with the table as well.
         sound = {check.name for check in diagnosis.checks if check.ok}

@@ -88,7 +88,7 @@ def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assig
     """All that can be refused is refused here."""
     check_supported(spec)
     info = describe(spec.encoder)
-    check_policy(spec.policy, info, captions=bool(spec.source.caption))
+    check_policy(spec.policy, info, captions=bool(spec.source.caption), attributes=spec.source.attributes)
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
     dataset = open_dataset(assignment.address)
     if dataset is not None:

@@ -17,7 +17,7 @@ from clipflow.schema import COUNTS, VERDICTS
 from clipflow_airflow.stack.ports import free_port
 from tests.catalogues import STUB, draw
 
-VERBS = ("run", "plan", "search", "sql", "maintain", "doctor", "demo")
+VERBS = ("run", "plan", "search", "sql", "maintain", "doctor", "convert-head", "demo")
 REPORT = {
     "run_id",
     "table",
@@ -277,7 +277,7 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
         "clipflow judge --policy FILE",
     ),
     "unknown score": (["run", "{job}", "--set", "policy.rules.too_small.score=blurr"], "Did you mean 'blur'?"),
-    "later score": (["run", "{job}", "--set", "policy.rules.too_small.score=head"], "comes with a later version"),
+    "later score": (["run", "{job}", "--set", "policy.rules.too_small.score=semdedup"], "comes with a later version"),
     "later key": (["run", "{job}", "--set", "encoder.truncate_dim=8"], "not supported yet"),
     "end before start": (["run", "{job}", "--interval", "2026-01-02", "2026-01-01"], "CronDataIntervalTimetable"),
     "no time": (["plan", "{job}", "--interval", "soon", "2026-01-01"], "'soon', is not an ISO 8601 time"),

@@ -7,6 +7,7 @@ import lance
 import pyarrow as pa
 import pyarrow.dataset as pds
 
+from clipflow.database import closed_database
 from clipflow.errors import QueryError
 from clipflow.schema import RUNS
 from clipflow.spec import StorageSpec
@@ -58,12 +59,10 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
     """
     address = TableAddress.of(table, storage)
     open_images(address)
-    with duckdb.connect(config={"enable_external_access": "false", "python_enable_replacements": "false"}) as db:
-        db.execute("SET TimeZone='UTC'")
+    with closed_database() as db:
         db.register("images", _Readable(address.images, storage_options=address.options))
         runs = open_dataset(address, address.runs)
         db.register("runs", runs if runs is not None else RUNS.empty_table())
-        db.execute("SET lock_configuration=true")
         try:
             statements = db.extract_statements(statement)
             if len(statements) != 1 or statements[0].type not in (

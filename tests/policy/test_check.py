@@ -22,7 +22,7 @@ def policy(**rule: Any) -> PolicySpec:
 
 
 def test_every_measure_and_the_caption_are_scores() -> None:
-    assert set(SCORERS) == {*MEASURES, "caption"}
+    assert set(SCORERS) == {*MEASURES, "caption", "clip_score", "zero_shot", "head", "expression"}
     for measure in MEASURES:
         check_policy(policy(score=measure, reject_below=1, review_above=2), BLIND, captions=False)
     check_policy(policy(score="caption", review_below=0.2), INFO, captions=True)
@@ -44,18 +44,14 @@ def test_an_unknown_score_is_told_the_nearest(score: str, mend: str) -> None:
 def test_a_score_like_no_other_is_told_all() -> None:
     with pytest.raises(PolicyError) as caught:
         check_policy(policy(score="qqqq"), INFO, captions=False)
-    assert caught.value.mend == f"Scores are {', '.join([*MEASURES, 'caption'])}."
+    assert caught.value.mend == f"Scores are {', '.join(SCORERS)}."
 
 
 LATER = [
-    "clip_score",
-    "zero_shot",
-    "head",
     "exact_duplicate",
     "perceptual_duplicate",
     "near_duplicate",
     "semdedup",
-    "expression",
 ]
 
 
@@ -72,15 +68,17 @@ def test_a_parameter_of_another_score_is_refused(key: dict[str, Any]) -> None:
         check_policy(policy(score="blur", **key), INFO, captions=False)
 
 
-def test_a_caption_score_needs_captions() -> None:
-    with pytest.raises(PolicyError, match="names no captions") as caught:
-        check_policy(policy(score="caption"), INFO, captions=False)
+@pytest.mark.parametrize("score", ["caption", "clip_score"])
+def test_a_caption_score_needs_captions(score: str) -> None:
+    with pytest.raises(PolicyError, match=f"Rule 'mine' scores by {score}, but the source names no captions") as caught:
+        check_policy(policy(score=score), INFO, captions=False)
     assert "source.caption" in caught.value.mend
 
 
-def test_a_caption_score_needs_a_text_tower() -> None:
+@pytest.mark.parametrize("score", ["caption", "clip_score", "zero_shot"])
+def test_a_score_of_texts_needs_a_text_tower(score: str) -> None:
     with pytest.raises(PolicyError, match="no text tower"):
-        check_policy(policy(score="caption"), BLIND, captions=True)
+        check_policy(policy(score=score), BLIND, captions=True)
 
 
 CROSSED = [

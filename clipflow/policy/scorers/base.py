@@ -65,6 +65,10 @@ class Scorer:
         """Names of the float32 columns it adds to the table; the first is the score that bounds compare."""
         return [f"score_{rule.name}"]
 
+    def reads(self, rule: Rule) -> frozenset[str]:
+        """Names of the columns that the rule itself names: attributes, and scores of other rules among them."""
+        return frozenset()
+
     def matches(self, rule: Rule) -> list[str]:
         """Names of the columns it adds that hold the image_id of another row."""
         return []
@@ -90,6 +94,18 @@ class Scorer:
 def nothing(evidence: Evidence) -> Floats:
     """float32 [N] of NaN."""
     return np.full(len(evidence.vectors), np.nan, np.float32)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Float64 [N, dim], each row of length one; stored vectors are only nearly so."""
+    scaled: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)) of float64 of any shape, without overflow."""
+    probabilities: np.ndarray = np.exp(-np.logaddexp(0, -values))
+    return probabilities
 
 
 def cosine(left: np.ndarray, right: np.ndarray) -> np.ndarray:
