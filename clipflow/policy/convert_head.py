@@ -74,9 +74,10 @@ def convert_head(source: str, target: str, kind: str, encoder: EncoderSpec) -> d
     wanted = _chain(info.dim, KINDS[kind])
     # In one kind no two layers have the same shape.
     by_shape = {weight.shape: (weight, bias) for weight, bias in layers}
-    if sorted(weight.shape for weight, _ in layers) != sorted(wanted):
+    shapes = sorted((weight.shape for weight, _ in layers), reverse=True)
+    if shapes != sorted(wanted, reverse=True):
         raise UsageError(
-            f"{path.name} is no {kind} head for {info.model}: its layers are {_listed(sorted(by_shape))}, "
+            f"{path.name} is no {kind} head for {info.model}: its layers are {_listed(shapes)}, "
             f"and must be {_listed(wanted)}.",
             "Name the kind that it is, and the encoder that it was trained on.",
         )
