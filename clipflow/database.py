@@ -12,6 +12,7 @@ def closed_database(threads: int | None = None) -> duckdb.DuckDBPyConnection:
     if threads is not None:
         config["threads"] = str(threads)
     database = duckdb.connect(config=config)
-    database.execute("SET TimeZone='UTC'")
+    # Global, or a cursor would have the machine's own.
+    database.execute("SET GLOBAL TimeZone='UTC'")
     database.execute("SET lock_configuration=true")
     return database

@@ -54,8 +54,7 @@ class HeadFile:
             raise UsageError(f"The head {path} cannot be read ({error.strerror}).", "Check the path.") from error
         try:
             tensors = load(data)
-            (length,) = struct.unpack_from("<Q", data)
-            about = json.loads(data[8 : 8 + length]).get("__metadata__", {})
+            about = _header(data)[0].get("__metadata__", {})
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
                 f"The head {path} is not a whole safetensors file of numbers.",
@@ -82,7 +81,7 @@ def write_head(path: Path, tensors: dict[str, np.ndarray], about: dict[str, str]
     """
     for wrong in _faults(tensors, about):
         raise UsageError(f"{path} would be no head: {wrong}.", "Check the file that is converted.")
-    data = save(tensors, about)
+    data = _with_metadata(save(tensors), about)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(data)
@@ -91,6 +90,21 @@ def write_head(path: Path, tensors: dict[str, np.ndarray], about: dict[str, str]
         beside.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written ({error.strerror}).", "Check the path.") from error
     return hashlib.sha256(data).hexdigest()
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], int]:
+    """The JSON header of a safetensors file, and where it ends."""
+    (length,) = struct.unpack_from("<Q", data)
+    header: dict[str, Any] = json.loads(data[8 : 8 + length])
+    return header, 8 + length
+
+
+def _with_metadata(data: bytes, about: dict[str, str]) -> bytes:
+    # The library writes metadata in another order each time, and equal heads would have unequal files.
+    header, end = _header(data)
+    text = json.dumps({"__metadata__": dict(sorted(about.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[end:]
 
 
 def _faults(tensors: dict[str, np.ndarray], about: dict[str, Any]) -> Iterator[str]:

@@ -35,6 +35,12 @@ _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOU
 _NUMBER = "row_number_of_the_batch"
 
 
+@lru_cache(maxsize=1)
+def _database() -> duckdb.DuckDBPyConnection:
+    """One a process: to open one takes longer than to score a batch. A cursor of it belongs to one thread."""
+    return closed_database(threads=1)
+
+
 @lru_cache(maxsize=256)
 def columns_of(sql: str) -> frozenset[str]:
     """The columns that an expression names.
@@ -68,7 +74,7 @@ def check_types(sql: str, types: dict[str, pa.DataType]) -> None:
     """
     # A row without values: what fails here, such as a constant of the wrong type, fails for every row.
     blank = {name: pa.nulls(1, kind) for name, kind in types.items()}
-    with closed_database(threads=1) as database:
+    with _database().cursor() as database:
         database.register("rows", _numbered(blank, 1))
         try:
             found = database.sql(f"select (\n{sql}\n) as score from rows")
@@ -93,7 +99,7 @@ def evaluate(sql: str, columns: Mapping[str, pa.Array | pa.ChunkedArray], count:
         columns: Those that `columns_of` gives, each of N values.
         count: N, which an expression without columns has from nowhere else.
     """
-    with closed_database(threads=1) as database:
+    with _database().cursor() as database:
         database.register("rows", _numbered(columns, count))
         found = database.sql(f"select cast(try(\n{sql}\n) as double) as score from rows order by rows.{_NUMBER}")
         values: np.ndarray = found.to_arrow_table().column("score").to_numpy()
@@ -106,7 +112,7 @@ def _numbered(columns: Mapping[str, pa.Array | pa.ChunkedArray], count: int) -> 
 
 def _tree(sql: str) -> Any:
     """The expression as DuckDB's parser sees it."""
-    with closed_database(threads=1) as database:
+    with _database().cursor() as database:
         (text,) = database.execute("select json_serialize_sql(?)", [f"select (\n{sql}\n) as score"]).fetchone() or ("",)
     try:
         tree = json.loads(text)
@@ -157,7 +163,7 @@ def _check_function(name: str) -> None:
 @lru_cache(maxsize=1)
 def _functions() -> dict[str, bool]:
     """By name, whether a function follows from its arguments alone."""
-    with closed_database(threads=1) as database:
+    with _database().cursor() as database:
         found = database.execute(
             "select lower(function_name), bool_and(function_type = 'scalar' and stability = 'CONSISTENT') "
             "from duckdb_functions() where function_type not in ('table', 'table_macro', 'pragma') group by all"
