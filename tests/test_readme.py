@@ -15,11 +15,14 @@ import clipflow
 from clipflow.cli import LATER, main
 from clipflow.decode import DECODE_POLICY, MEDIA_TYPES
 from clipflow.demo.drawings import draw
+from clipflow.encoders import describe
 from clipflow.failures import FINAL, PASSING
 from clipflow.jobfile import read_text
+from clipflow.policy.check import check_policy
+from clipflow.policy.convert_head import KINDS
 from clipflow.policy.scorers import SCORERS
 from clipflow.schema import COLUMNS
-from clipflow.spec import JobSpec, Rule
+from clipflow.spec import EncoderSpec, JobSpec, Rule
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -139,6 +142,24 @@ def test_the_page_of_the_job_file_has_every_key_of_a_rule_and_every_score() -> N
     assert set(Rule.model_fields) <= set(named(text))
     assert {"rules", "purpose", "owner", "contact"} <= set(named(text))
     assert {name for row in rows("jobfile.md", "policy") for name in named(row)} >= set(SCORERS)
+
+
+def test_the_page_of_the_policy_has_every_score_parameter_and_kind_of_head() -> None:
+    page = rows("policy.md", "Scores")
+    scores = {name: row for row in page for name in named(row)}
+    assert set(scores) == set(SCORERS)
+    for name, row in scores.items():
+        assert set(named(page[row][0])) == SCORERS[name].parameters
+    assert {name for row in rows("policy.md", "Zero-shot") for name in named(row)} == SCORERS["zero_shot"].parameters
+    assert {name for row in rows("policy.md", "Heads") for name in named(row)} >= set(KINDS)
+
+
+def test_the_policy_of_every_page_can_be_applied() -> None:
+    info = describe(EncoderSpec(model="demo"))
+    for page in PAGES:
+        for body in blocks(page, "yaml"):
+            job = read_text(body, page.name)
+            check_policy(job.policy, info, captions=bool(job.source.caption), attributes=job.source.attributes)
 
 
 def test_the_page_of_the_table_is_the_schema() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -258,3 +259,14 @@ def test_a_run_stores_what_its_rows_say(tmp_path: Path) -> None:
         assert (row["status"] == "rejected") == (row["score_mine"] == 1)
         verdicts.add(row["score_mine"])
     assert len(verdicts) > 1
+
+
+def test_threads_do_not_see_each_other_s_rows() -> None:
+    def one(number: int) -> bool:
+        rows = pa.table({"width": pa.array(range(number, number + 300), pa.int32())})
+        evidence = Evidence(rows, np.ones((300, 1)), lambda texts: np.empty((0, 1), np.float32))
+        found = score(policy("width * 2"), {}, evidence)[0]["mine"]
+        return bool((found == 2 * np.arange(number, number + 300)).all())
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(one, range(200)))
