@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from clipflow.encoders import describe
-from clipflow.errors import UsageError, first_line
+from clipflow.errors import UsageError
 from clipflow.policy.head_file import write_head
 from clipflow.spec import EncoderSpec
 
@@ -113,7 +113,7 @@ def _state_dict(path: Path) -> dict[str, np.ndarray]:
         raise UsageError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
     except Exception as error:
         raise UsageError(
-            f"{path} is not a state dict of tensors and nothing else ({first_line(error)[:80]}).",
+            f"{path} is not a state dict of tensors and nothing else, as torch saves it.",
             "Save model.state_dict(): a pickle of anything more can run any code, and is not opened.",
         ) from error
     if not isinstance(state, dict) or not state or not all(torch.is_tensor(value) for value in state.values()):
