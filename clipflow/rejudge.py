@@ -143,7 +143,9 @@ class Judging:
         """Check the policy against the table, encode its labels and read its weights."""
         about = about_images(dataset)
         info = EncoderInfo.from_card(json.loads(about["encoder"]))
-        check_policy(policy, info, captions=bool(dataset.count_rows("caption IS NOT NULL")))
+        captions = bool(dataset.count_rows("caption IS NOT NULL"))
+        attributes = [name.removeprefix("attr_") for name in dataset.schema.names if name.startswith("attr_")]
+        check_policy(policy, info, captions=captions, attributes=attributes)
         encode = text_encoder(encoder_spec(info), info)
         return cls(policy, fingerprints(policy, info), prepare(policy, info, encode), encode)
 

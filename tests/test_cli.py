@@ -18,7 +18,7 @@ from clipflow.schema import COUNTS, VERDICTS
 from clipflow_airflow.stack.ports import free_port
 from tests.catalogues import STUB, draw
 
-VERBS = ("run", "plan", "search", "sql", "maintain", "doctor", "convert-head", "demo")
+VERBS = ("run", "plan", "search", "sql", "judge", "maintain", "doctor", "convert-head", "demo")
 REPORT = {
     "run_id",
     "table",
@@ -278,7 +278,6 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
         "clipflow judge --policy FILE",
     ),
     "unknown score": (["run", "{job}", "--set", "policy.rules.too_small.score=blurr"], "Did you mean 'blur'?"),
-    "later score": (["run", "{job}", "--set", "policy.rules.too_small.score=semdedup"], "comes with a later version"),
     "later key": (["run", "{job}", "--set", "encoder.truncate_dim=8"], "not supported yet"),
     "end before start": (["run", "{job}", "--interval", "2026-01-02", "2026-01-01"], "CronDataIntervalTimetable"),
     "no time": (["plan", "{job}", "--interval", "soon", "2026-01-01"], "'soon', is not an ISO 8601 time"),
@@ -294,7 +293,8 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     "sql no select": (["sql", "{table}", "drop view images"], "Only one SELECT"),
     "demo in a full folder": (["demo", "--folder", "{folder}"], "no demo made it"),
     **{f"later verb {verb}": ([verb, "{table}"], "comes with a later version") for verb in LATER},
-    "later verb with options": (["judge", "{table}", "--policy", "p.yaml"], "comes with a later version"),
+    "judge by no file": (["judge", "{table}", "--policy", "{folder}/none.yaml"], "There is no policy file"),
+    "judge without a policy": (["judge", "{table}"], "required: --policy"),
     "later verb, options first": (["audit", "--by", "x", "{table}"], "comes with a later version"),
 }
 

@@ -94,7 +94,7 @@ def test_a_job_that_cannot_be_read_ends_the_examination(write: Write, tmp_path: 
         ({"encoder": {"model": "stub:", "loader": "stib"}}, "encoder", "There is no loader 'stib'"),
         ({"encoder": {"model": "stub:dim=none", "loader": "stub"}}, "encoder", "no option 'dim=none'"),
         ({"policy": {"rules": [{"name": "a", "score": "blurr"}]}}, "policy", "Did you mean 'blur'?"),
-        ({"policy": {"rules": [{"name": "a", "score": "semdedup"}]}}, "policy", "comes with a later version"),
+        ({"policy": {"rules": [{"name": "a", "score": "semdedup"}]}}, "policy", "needs clusters"),
         ({"policy": {"rules": [{"name": "a", "score": "caption"}]}}, "policy", "Set source.caption"),
         ({"table": {"uri": "/nowhere/t"}}, "table", "Name it /nowhere/t.lance."),
         ({"table": {"uri": "gs://lake/t.lance"}}, "table", "not supported"),

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from clipflow.policy.judge import Bools
 from clipflow.policy.scorers import find_scorer
 from clipflow.policy.scorers.base import Evidence, Floats, TextEncoder
+from clipflow.policy.settle import depends_on_rows
 from clipflow.policy.vectors import stored_vectors
 from clipflow.spec import PolicySpec, Rule
 from clipflow.table.census import Census
@@ -34,9 +35,7 @@ def known_scores(
     for policy_id, prints in then.items():
         by_it = pc.equal(ids, policy_id).fill_null(False).to_numpy(zero_copy_only=False)
         for rule in policy.rules:
-            # Under the same words a derived score may be made of others that changed.
-            same = prints == now if _level(rule) == "derived" else prints.get(rule.name) == now.get(rule.name)
-            if same:
+            if prints.get(rule.name) == now.get(rule.name) and not depends_on_rows(rule, policy):
                 found[rule.name] |= by_it
     return found
 

@@ -5,7 +5,6 @@ on verdicts of earlier rows only, and the answer is one: a function of the set o
 "compare, judge" for those rows that the last round changed something for, until nothing changes.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -96,6 +95,13 @@ def has_duplicates(policy: PolicySpec) -> bool:
     return bool(comparing(policy))
 
 
+def depends_on_rows(rule: Rule, policy: PolicySpec) -> bool:
+    """Whether a rule's score depends on other rows: it tells duplicates, or reads the score of a rule that does."""
+    scorer = find_scorer(rule.score, rule.name)
+    told = {name for one, _ in comparing(policy) for name in _columns(one)}
+    return scorer.level == "table" or bool(scorer.reads(rule) & told)
+
+
 def settle(policy: PolicySpec, prepared: Mapping[str, Any], census: Census, start: Start) -> Settled:
     """Status and scores of all rows.
 
@@ -148,7 +154,7 @@ class _Settling:
     def _eligible(self, verdicts: Verdicts) -> dict[str, Bools]:
         """By rule of duplicates, the rows that can be originals."""
         rejecting = list(self._policy.rules)
-        independent = [rule for rule in rejecting if not _depends(rule, self._policy)]
+        independent = [rule for rule in rejecting if not depends_on_rows(rule, self._policy)]
         found: dict[str, Bools] = {}
         for rule, scorer in self._comparing:
             others = [one.name for one in (independent if scorer.whole else rejecting) if one.name != rule.name]
@@ -184,12 +190,3 @@ def _columns(rule: Rule) -> list[str]:
 
 def _same(left: Floats, right: Floats) -> Bools:
     return np.asarray((left == right) | (np.isnan(left) & np.isnan(right)))
-
-
-def _depends(rule: Rule, policy: PolicySpec) -> bool:
-    """Whether a rule's score depends on other rows."""
-    level = find_scorer(rule.score, rule.name).level
-    if level != "derived":
-        return level == "table"
-    tables = [one for one in policy.rules if find_scorer(one.score, one.name).level == "table"]
-    return any(re.search(rf"\b{name}\b", rule.sql or "") for one in tables for name in _columns(one))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import clipflow
+from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec
 from tests.catalogues import job, picture, rows
 
@@ -111,3 +113,21 @@ def test_whatever_the_order_of_batches_days_and_changes(
             assert_told_from_the_set(home / "t.lance", names)
     finally:
         shutil.rmtree(home)
+
+
+def test_days_at_the_same_time(tmp_path: Path) -> None:
+    names = sorted(RULES)
+    specs = []
+    for part in range(3):
+        folder = tmp_path / f"part{part}" / "images"
+        folder.mkdir(parents=True)
+        for name in range(12):
+            upload(folder, name, seed=name % 5, height=(40, 60, 64)[name % 3], day=(name * 7 + part * 5) % 9)
+        spec = spec_of(tmp_path / f"part{part}", names, commit_rows=3)
+        specs.append(spec.model_copy(update={"table": spec.table.model_copy(update={"uri": f"{tmp_path}/t.lance"})}))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda spec: clipflow.run(spec, ray="none", progress=False), specs))
+    assert len(rows(tmp_path / "t.lance")) == 36
+    assert_told_from_the_set(tmp_path / "t.lance", names)
+    before = clipflow.open(tmp_path / "t.lance").images.version
+    assert rejudge(f"{tmp_path}/t.lance", specs[0].policy).version == before, "judging changes nothing"

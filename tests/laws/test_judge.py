@@ -31,6 +31,14 @@ SCORES: dict[str, dict[str, Any]] = {
     "same": {"score": "exact_duplicate", "range": (0, 1)},
     "alike": {"score": "perceptual_duplicate", "range": (0.5, 1)},
     "near": {"score": "near_duplicate", "range": (-0.2, 1)},
+    "mixed": {"score": "expression", "sql": "min_side / 100 + coalesce(length(caption), 0)", "range": (0, 9)},
+    "reddish": {
+        "score": "zero_shot",
+        "labels": {"r": ["red", "crimson"], "b": "blue"},
+        "label": "r",
+        "closed": True,
+        "range": (0, 1),
+    },
     "crowd": {"score": "semdedup", "clusters": 2, "epsilon": 0.2, "range": (0, 1)},
 }
 TOLERANCE = 1e-4
@@ -46,6 +54,11 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         keys = sorted(draw(st.lists(st.sampled_from(BOUNDS), max_size=2, unique=True)), key=BOUNDS.index)
         values = sorted(draw(st.floats(low, high)) for _ in keys)
         rules.append({"name": name, **rule, **dict(zip(keys, values, strict=True))})
+    near = next((rule for rule in rules if rule["name"] == "near"), None)
+    for rule in rules:
+        if rule["name"] == "mixed" and near:
+            # A rule that hangs on duplicates, and on which duplicates hang.
+            rule["sql"] = "coalesce(score_near, 0) * 9"
     return {"rules": rules}
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clipflow.encoders import describe
-from clipflow.errors import NotYet, PolicyError
+from clipflow.errors import PolicyError
 from clipflow.policy.check import check_policy, score_columns
 from clipflow.policy.scorers import SCORERS, find_scorer
 from clipflow.schema import MEASURES
@@ -17,12 +17,15 @@ INFO = describe(EncoderSpec.model_validate(STUB))
 BLIND = replace(INFO, has_text=False)
 
 
+DUPLICATES = {"exact_duplicate", "perceptual_duplicate", "near_duplicate", "semdedup"}
+
+
 def policy(**rule: Any) -> PolicySpec:
     return PolicySpec.model_validate({"rules": [{"name": "mine", **rule}]})
 
 
 def test_every_measure_and_the_caption_are_scores() -> None:
-    assert set(SCORERS) == {*MEASURES, "caption", "clip_score", "zero_shot", "head", "expression"}
+    assert set(SCORERS) == {*MEASURES, "caption", "clip_score", "zero_shot", "head", "expression", *DUPLICATES}
     for measure in MEASURES:
         check_policy(policy(score=measure, reject_below=1, review_above=2), BLIND, captions=False)
     check_policy(policy(score="caption", review_below=0.2), INFO, captions=True)
@@ -47,18 +50,10 @@ def test_a_score_like_no_other_is_told_all() -> None:
     assert caught.value.mend == f"Scores are {', '.join(SCORERS)}."
 
 
-LATER = [
-    "exact_duplicate",
-    "perceptual_duplicate",
-    "near_duplicate",
-    "semdedup",
-]
-
-
-@pytest.mark.parametrize("score", LATER)
-def test_scores_of_the_contract_that_are_not_there_yet_say_so(score: str) -> None:
-    with pytest.raises(NotYet, match=f"Rule 'mine' scores by {score}, which comes with a later version"):
-        check_policy(policy(score=score), INFO, captions=False)
+@pytest.mark.parametrize("more", [{}, {"clusters": 2}, {"epsilon": 0.1}, {"clusters": 0, "epsilon": 0.1}])
+def test_semdedup_needs_its_parameters(more: dict[str, Any]) -> None:
+    with pytest.raises(PolicyError, match="Rule 'mine': semdedup needs"):
+        check_policy(policy(score="semdedup", **more), INFO, captions=False)
 
 
 @pytest.mark.parametrize("key", [{"labels": {"a": "b"}}, {"templates": ["{}"]}, {"sql": "1"}, {"clusters": 2}])

@@ -53,7 +53,7 @@ class Scorer:
     """Whether it reads the caption column."""
 
     level: ClassVar[Level] = "row"
-    """`row`: a function of the row. `table`: of all rows, see `policy.duplicates`. `derived`: of other scores."""
+    """`row`: a function of the row. `table`: of all rows, see `policy.settle`. `derived`: of other scores."""
 
     def check(self, rule: Rule, policy: PolicySpec, info: EncoderInfo) -> None:
         """Raises PolicyError when the rule's parameters are wrong, or wrong for this encoder.
