@@ -7,7 +7,6 @@ from clipflow.errors import NotYet
 
 LATER = {
     "audit": "removal rates per group and rule",
-    "review": "a human's verdict, kept over later judgements",
     "forget": "delete images for good, with a receipt",
     "browse": "a local web page: gallery, search, verdicts",
     "explain": "why one image has its verdict",

@@ -1,11 +1,9 @@
 """Search: the rows nearest to a text or an image, by cosine."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 
 from clipflow.decode import decode
@@ -15,6 +13,7 @@ from clipflow.errors import QueryError, TableError
 from clipflow.failures import ImageFailure
 from clipflow.spec import Limits, StorageSpec
 from clipflow.table.address import TableAddress
+from clipflow.table.condition import check_condition, refused
 from clipflow.table.dataset import metadata
 from clipflow.table.images import open_images
 
@@ -56,7 +55,7 @@ def search(
     if "encoder" not in about:
         raise TableError(f"{dataset.uri} holds no vectors of clipflow.", "Name the table that `clipflow run` filled.")
     if where:
-        _check_condition(dataset, where)
+        check_condition(dataset, where)
     encoder = encoder_of(about)
     query = encoder.encode_texts([text]) if text is not None else _encode_image(encoder, Path(image or ""))
     conditions = [f"({where})"] * bool(where) + ["status = 'accepted'"] * (not everything)
@@ -75,7 +74,7 @@ def search(
             },
         )
     except (ValueError, OSError) as error:
-        raise _refused(dataset, where, error) from error
+        raise refused(dataset, where, error) from error
     return [
         {
             "source_uri": row["source_uri"],
@@ -86,22 +85,6 @@ def search(
         }
         for row in found.to_pylist()
     ]
-
-
-def _check_condition(dataset: lance.LanceDataset, where: str) -> None:
-    """Alone, before weights are loaded: joined with ours, a half condition could become a whole one."""
-    try:
-        dataset.scanner(filter=where, columns=["image_id"]).explain_plan()
-    except (ValueError, OSError) as error:
-        raise _refused(dataset, where, error) from error
-
-
-def _refused(dataset: lance.LanceDataset, where: str | None, error: Exception) -> QueryError:
-    # Lance goes on with its source file, and with columns that are not the table's.
-    said = re.split(r", /|\. Valid fields", str(error))[0]
-    return QueryError(
-        f"The condition {where!r} cannot be used: {said}.", f"Columns are {', '.join(dataset.schema.names)}."
-    )
 
 
 def encoder_of(about: dict[str, str]) -> Encoder:

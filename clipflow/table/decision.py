@@ -101,7 +101,10 @@ class Decision:
     def _handed_over(self, staged: Row, there: Row) -> Row:
         patch = {name: there[name] for name in self._kept if there[name] is not None}
         if there["reviewed_verdict"] is not None and there["content_sha256"] == staged["content_sha256"]:
-            patch |= {name: there[name] for name in REVIEW_COLUMNS} | {"status": there["reviewed_verdict"]}
+            patch |= {name: there[name] for name in REVIEW_COLUMNS}
+            if staged["status"] != "failed":
+                # What has no vector stays failed; the verdict waits in its columns.
+                patch["status"] = there["reviewed_verdict"]
         return patch
 
     def _count(self, outcome: str, staged: Row) -> None:
