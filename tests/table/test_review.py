@@ -321,14 +321,23 @@ class History(RuleBasedStateMachine):
         if hasattr(self, "home"):
             shutil.rmtree(self.home)
 
-    @rule(name=st.integers(0, 4), seed=st.integers(0, 3), height=st.sampled_from(sorted(BY_HEIGHT)))
+    @rule(name=st.integers(0, 2), seed=st.integers(0, 3), height=st.sampled_from(sorted(BY_HEIGHT)))
     def upload(self, name: int, seed: int, height: int) -> None:
-        """New bytes, or, by chance, the same ones under a new date."""
+        self.write(f"{name}.png", picture(seed, height=height, width=80), height)
+
+    @precondition(lambda self: self.said.keys() & self.held.keys())
+    @rule(data=st.data())
+    def touch(self, data: st.DataObject) -> None:
+        """The same bytes of a reviewed image under a new date."""
+        name = data.draw(st.sampled_from(sorted(self.said)))
+        self.write(name, *self.held[name])
+
+    def write(self, name: str, data: bytes, height: int) -> None:
         self.clock += 1
-        path = self.home / f"images/{name}.png"
-        path.write_bytes(picture(seed, height=height, width=80))
+        path = self.home / "images" / name
+        path.write_bytes(data)
         os.utime(path, (self.clock, self.clock))
-        self.files[f"{name}.png"] = (path.read_bytes(), height)
+        self.files[name] = (data, height)
 
     @rule()
     def run(self) -> None:
@@ -377,7 +386,7 @@ class History(RuleBasedStateMachine):
 
 
 History.TestCase.settings = settings(
-    max_examples=10, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=12, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 TestHistory = History.TestCase
 
