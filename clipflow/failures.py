@@ -4,22 +4,28 @@ A *final* code is not tried again while the source object stays as it is.
 A *passing* code is tried again by later runs, up to `limits.max_attempts`.
 """
 
-FINAL = frozenset(
-    {
-        "empty",
-        "not_an_image",
-        "unsupported_format",
-        "truncated",
-        "corrupt",
-        "too_many_pixels",
-        "too_large",
-        "blocked_address",
-        "too_many_redirects",
-        "encoder_nonfinite",
-    }
-)
-PASSING = frozenset({"timeout", "network", "forbidden", "not_found"})
+_FINAL = {
+    "empty": "no bytes",
+    "not_an_image": "the bytes are no image, or the address is no regular file",
+    "unsupported_format": "an image in a format or mode that is not decoded here",
+    "truncated": "the file ends before it should",
+    "corrupt": "the file cannot be decoded for another reason",
+    "too_many_pixels": "more than `limits.max_pixels`",
+    "too_large": "more than `limits.max_bytes`",
+    "blocked_address": "an address that may not be fetched; http for now",
+    "too_many_redirects": "for images over http, which come later",
+    "encoder_nonfinite": "the encoder gave a vector that is not finite",
+}
+_PASSING = {
+    "timeout": "storage did not answer in time",
+    "network": "storage could not be reached",
+    "forbidden": "access was refused",
+    "not_found": "the object is gone",
+}
+FINAL, PASSING = frozenset(_FINAL), frozenset(_PASSING)
 CODES = FINAL | PASSING
+MEANINGS = _FINAL | _PASSING
+"""What each code says to people."""
 
 
 class ImageFailure(Exception):

@@ -16,7 +16,8 @@ from clipflow.cli import LATER, main
 from clipflow.decode import DECODE_POLICY, MEDIA_TYPES
 from clipflow.demo.drawings import draw
 from clipflow.encoders import describe
-from clipflow.failures import FINAL, PASSING
+
+from clipflow.failures import FINAL, MEANINGS, PASSING
 from clipflow.jobfile import read_text
 from clipflow.policy.check import check_policy
 from clipflow.policy.convert_head import KINDS
@@ -173,6 +174,7 @@ def test_the_page_of_decoding_has_every_code_and_the_policy() -> None:
     assert set(re.findall(r"^\| `(\w+)`", final, re.MULTILINE)) == FINAL
     assert set(re.findall(r"^\| `(\w+)`", passing, re.MULTILINE)) == PASSING
     policy = rows("decoding.md")
+    assert {code: policy[f"`{code}`"] for code in MEANINGS} == {code: [words] for code, words in MEANINGS.items()}
     for words in ("applied", "composited on white", "first frame", "ignored", "high byte"):
         assert words in DECODE_POLICY.values()
         assert [words] in policy.values()

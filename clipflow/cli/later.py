@@ -9,7 +9,6 @@ LATER = {
     "audit": "removal rates per group and rule",
     "forget": "delete images for good, with a receipt",
     "browse": "a local web page: gallery, search, verdicts",
-    "explain": "why one image has its verdict",
     "migrate": "fill a new table with another encoder",
 }
 

@@ -1,17 +1,21 @@
-"""`clipflow.open(table)`: one object to read a table with."""
+"""`clipflow.open(table)`: one object to read a table with, and to review it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
 import lance
 
+from clipflow.explain import Explanation, explain
 from clipflow.query.search import search
 from clipflow.query.sql import sql
 from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import metadata
 from clipflow.table.images import open_images
+from clipflow.table.queue import LISTED, Queue, read_queue
+from clipflow.table.review import Review, ReviewReport, Verdict, review
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,21 @@ class Table:
         """See `query.sql.sql`."""
         return sql(self.uri, statement, storage=self.storage)
 
+    def queue(self, *, where: str | None = None, k: int = LISTED) -> Queue:
+        """See `table.queue.read_queue`."""
+        return read_queue(self.uri, where=where, k=k, storage=self.storage)
+
+    def review(self, images: Sequence[str], verdict: Verdict | None, *, by: str, why: str) -> ReviewReport:
+        """Give images a human's verdict, or with None withdraw it; see `table.review.review`."""
+        return review(self.uri, images, Review(verdict, by, why), storage=self.storage)
+
+    def explain(self, image: str) -> Explanation:
+        """See `explain.explain`."""
+        return explain(self.uri, image, storage=self.storage)
+
 
 def open(table: str | PathLike[str], storage: StorageSpec | None = None) -> Table:
-    """Open a table for reading.
+    """Open a table.
 
     Raises:
         TableError: There is no such table.

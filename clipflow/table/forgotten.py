@@ -1,6 +1,8 @@
 """Tombstones: hashed identities that may not return."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
@@ -33,3 +35,18 @@ def read_forgotten(address: TableAddress) -> Forgotten:
         frozenset(row["hash"] for row in rows if row["kind"] == "uri"),
         frozenset(row["hash"] for row in rows if row["kind"] == "sha256"),
     )
+
+
+def when_forgotten(address: TableAddress, kind: Literal["uri", "sha256"], prefix: str) -> dict[str, datetime]:
+    """When what hashes begin with `prefix` was forgotten, by hash.
+
+    Args:
+        kind: `uri` for image_ids, `sha256` for bytes.
+        prefix: Hex digits.
+    """
+    dataset = open_dataset(address, address.forgotten)
+    if dataset is None:
+        return {}
+    wanted = f"kind = '{kind}' AND starts_with(hash, '{prefix}')"
+    rows = dataset.to_table(columns=["hash", "forgotten_at"], filter=wanted).to_pylist()
+    return {row["hash"]: row["forgotten_at"] for row in rows}
