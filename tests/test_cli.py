@@ -18,7 +18,7 @@ from clipflow.schema import COUNTS, VERDICTS
 from clipflow_airflow.stack.ports import free_port
 from tests.catalogues import STUB, draw
 
-VERBS = ("run", "plan", "search", "sql", "judge", "maintain", "doctor", "convert-head", "demo")
+VERBS = ("run", "plan", "search", "sql", "judge", "review", "explain", "maintain", "doctor", "convert-head", "demo")
 REPORT = {
     "run_id",
     "table",
@@ -291,6 +291,12 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     "search runs": (["search", "{folder}/lake/catalog_runs.lance", "red"], "holds no vectors of clipflow"),
     "sql no table": (["sql", "{folder}/none.lance", "select 1"], "There is no table"),
     "sql no select": (["sql", "{table}", "drop view images"], "Only one SELECT"),
+    "review no table": (["review", "{folder}/none.lance", "--list"], "There is no table"),
+    "review runs": (["review", "{folder}/lake/catalog_runs.lance", "--list"], "holds no images of clipflow"),
+    "review no image": (["review", "{table}", "--accept", "00000000", "--by", "a", "--why", "b"], "has no row of"),
+    "review by nobody": (["review", "{table}", "--accept", "00000000", "--why", "b"], "Give --by."),
+    "explain no table": (["explain", "{folder}/none.lance", "00000000"], "There is no table"),
+    "explain no image": (["explain", "{table}", "{folder}/none.png"], "has no row of"),
     "demo in a full folder": (["demo", "--folder", "{folder}"], "no demo made it"),
     **{f"later verb {verb}": ([verb, "{table}"], "comes with a later version") for verb in LATER},
     "judge by no file": (["judge", "{table}", "--policy", "{folder}/none.yaml"], "There is no policy file"),

@@ -30,7 +30,7 @@ from clipflow.table.replace import whole_rows, with_columns
 
 NOTE = "A score is a measurement under this model, prompt and label set, not proof of what an image shows."
 
-_PIXELS = ("media_type", "width", "height", "phash", *MEASURES)
+_PIXELS = ("media_type", "width", "height", *MEASURES)
 _PROVENANCE = ("job", "dag_id", "dag_run_id", "interval_start", "interval_end", "embedded_at", "judged_at")
 _RUN = (
     *("run_id", "verb", "state", "job", "interval_start", "interval_end", "started_at", "ended_at"),

@@ -74,7 +74,8 @@ def _verdict(body: Mapping[str, Any]) -> Section:
     if body["review"]:
         says = body["rules_say"]
         pairs.append(("without the review", " ".join([says["status"], *(f"({name})" for name in says["reasons"])])))
-    pairs += [(f"{way['to']} if", way["if"]) for way in body["changes"]]
+    who = "by rules " if body["review"] else ""
+    pairs += [(f"{who}{way['to']} if", way["if"]) for way in body["changes"]]
     remarks = ["A human's verdict stands until it is withdrawn, whatever the scores are."] * bool(body["review"])
     if "source_deleted" in (body["reasons"] or ()):
         remarks.append("source_deleted: the object is gone; the rules decide again when it returns.")
@@ -92,7 +93,7 @@ def _rules(body: Mapping[str, Any]) -> Section:
             )
     remarks = ["distance: how much further the score may move before the bound fires; negative where it has."]
     header = ["rule", "score", "value", "bound", "at", "distance", ""]
-    return Section("Rules", header=header, rows=rows, remarks=remarks if rows else [])
+    return Section("Rules", header=header, rows=_once(rows), remarks=remarks if rows else [])
 
 
 def _words(rule: Mapping[str, Any]) -> Section:
@@ -134,8 +135,8 @@ def _history(history: Mapping[str, Any]) -> Section:
 
 
 def _once(rows: list[list[str]]) -> list[list[str]]:
-    """Version, time and event only on the first line of each."""
-    same = [number > 0 and rows[number - 1][0] == row[0] for number, row in enumerate(rows)]
+    """The first three cells, which lines below each other share, only on the first of them."""
+    same = [number > 0 and rows[number - 1][:3] == row[:3] for number, row in enumerate(rows)]
     return [["", "", "", *row[3:]] if again else row for again, row in zip(same, rows, strict=True)]
 
 
