@@ -176,6 +176,16 @@ def test_words_of_a_rule_stand_verbatim(filled: JobSpec) -> None:
         assert words in page
 
 
+def test_what_a_terminal_would_obey_is_shown_and_an_earlier_policy_is_told(filled: JobSpec) -> None:
+    found = body(filled, "good")
+    assert "earlier policy" not in text(sections(found))
+    found["caption"], found["provenance"]["policy_id"] = "a\x1b[31m red\ncup", "0" * 64
+    page = text(sections(found))
+    assert "a\\x1b[31m red\\x0acup" in page
+    assert "\x1b" not in page
+    assert "judged by an earlier policy" in page
+
+
 def naive_history(table: str, image: str) -> list[tuple[int, Any]]:
     """Every version read as a whole; the state where it differs from the version before."""
     steps: list[tuple[int, Any]] = []

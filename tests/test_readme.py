@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 import clipflow
-from clipflow.cli import LATER, main
+from clipflow.cli import LATER, command_line, main
 from clipflow.decode import DECODE_POLICY, MEDIA_TYPES
 from clipflow.demo.drawings import draw
 from clipflow.encoders import describe
@@ -73,6 +73,12 @@ def test_the_readme_s_first_link_is_the_main_flow() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for link in _LINK.findall(page.read_text("utf-8")):
         assert "://" in link or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_of_a_page_is_one(page: Path) -> None:
+    for words in commands(page, "clipflow"):
+        assert command_line().parse_args(words).verb == words[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

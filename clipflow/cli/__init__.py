@@ -13,7 +13,7 @@ from clipflow.documents import to_json
 from clipflow.errors import ClipflowError, Interrupted, StageError
 from clipflow.extras import engine_needed
 
-__all__ = ["LATER", "answer", "main"]
+__all__ = ["LATER", "answer", "command_line", "main"]
 
 # In the order of `clipflow --help`.
 _VERBS = (job, search, sql, judge, review, explain, maintain, doctor, convert_head, demo, later)
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("clipflow").setLevel(logging.INFO)
     signal.signal(signal.SIGTERM, _terminated)
     try:
-        call = _parser().parse_args(arguments)
+        call = command_line().parse_args(arguments)
         as_json = getattr(call, "json", as_json)
         with engine_needed():
             document, text = call.act(call)
@@ -51,7 +51,7 @@ def answer(arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         ClipflowError: The call is wrong, or the verb failed.
     """
-    call = _parser().parse_args(list(arguments))
+    call = command_line().parse_args(list(arguments))
     with engine_needed():
         document: dict[str, Any] = call.act(call)[0]
     return document
@@ -77,7 +77,8 @@ def _print(text: str) -> None:
         sys.stderr.close()
 
 
-def _parser() -> Parser:
+def command_line() -> Parser:
+    """Every verb and its arguments; raises UsageError where argparse would exit."""
     from clipflow.version import __version__
 
     parser = Parser(

@@ -1,6 +1,7 @@
 """The page about one image: sections of lines and tables, which text and HTML draw alike."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ _CARD = (
     *("model", "revision", "commit", "loader", "family", "dim", "encoder_id", "checkpoint_fp", "preprocess_fp"),
     *("score", "logit_scale", "logit_bias"),
 )
+# An address or a caption may hold what a terminal obeys, and a line's end would break the page's lines.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Section:
 
 def title(body: Mapping[str, Any]) -> str:
     """What the page is about, and the verdict."""
-    return f"{body['identity']['source_uri']}: {body['status']}"
+    return f"{_shown(body['identity']['source_uri'])}: {body['status']}"
 
 
 def sections(body: Mapping[str, Any]) -> list[Section]:
@@ -79,6 +82,8 @@ def _verdict(body: Mapping[str, Any]) -> Section:
     remarks = ["A human's verdict stands until it is withdrawn, whatever the scores are."] * bool(body["review"])
     if "source_deleted" in (body["reasons"] or ()):
         remarks.append("source_deleted: the object is gone; the rules decide again when it returns.")
+    if body["provenance"]["policy_id"] != body["policy"]["policy_id"]:
+        remarks.append("The row was judged by an earlier policy; the rules here are those of the table's current one.")
     return Section("Verdict", pairs, remarks=[*remarks, body["note"]])
 
 
@@ -157,7 +162,7 @@ def _shown(value: Any) -> str:
         return ", ".join(map(_shown, value)) or "none"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
-    return str(value)
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", str(value))
 
 
 def _verbatim(value: Any) -> str:
