@@ -95,8 +95,8 @@ def _state(dataset: lance.LanceDataset, image_id: str, seen: dict[str, State | N
 
 def _mark(fragment: lance.LanceFragment) -> str:
     """Equal for fragments that hold the same rows: the same files, and the same rows removed."""
-    parts = fragment.metadata.to_json()
-    return repr([parts["id"], parts["files"], parts["overlays"], parts["deletion_file"]])
+    parts = fragment.metadata
+    return repr((parts.id, parts.files, parts.overlays, fragment.deletion_file()))
 
 
 def _event(before: State | None, now: State | None, *, first: bool) -> str:
