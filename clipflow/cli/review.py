@@ -29,6 +29,12 @@ Named images change together or not at all. The same review again changes nothin
 def add(verbs: Any) -> None:
     """The verb."""
     review = add_verb(verbs, "review", "the queue, and a human's verdict", _review, _ABOUT, _END)
+    # As argparse would write it, TABLE stands last, where a list of IDs takes it for one more.
+    review.usage = (
+        "clipflow review TABLE --list [--where SQL] [-k N] [--json]\n"
+        "       clipflow review TABLE (--accept | --reject | --withdraw) [ID ...] [--from FILE]\n"
+        "                       --by WHO --why TEXT [--json]"
+    )
     add_table(review)
     what = review.add_mutually_exclusive_group(required=True)
     what.add_argument("--list", action="store_true", help="show the queue, oldest first")

@@ -49,7 +49,7 @@ class Queue:
         for row in self.rows:
             scores = ", ".join(_score_text(score) for score in row["scores"])
             lines.append(f"{row['image_id']}  {row['source_uri']}\n    {scores}  {row['caption'] or ''}".rstrip())
-        lines.append(f"{self.matching - len(self.rows)} more, {self.queue} rows wait for a review")
+        lines.append(f"{self.matching - len(self.rows)} more; {self.queue} rows wait for a review")
         return "\n".join(lines)
 
 

@@ -35,7 +35,7 @@ class Review:
         why: The reason, in the reviewer's words.
 
     Raises:
-        UsageError: by or why is empty.
+        UsageError: by or why is empty, or no Unicode.
     """
 
     verdict: Verdict | None
@@ -44,8 +44,12 @@ class Review:
 
     def __post_init__(self) -> None:
         for name in ("by", "why"):
-            if not getattr(self, name).strip():
+            said = getattr(self, name)
+            if not said.strip():
                 raise UsageError(f"A review needs `{name}`, and it is empty.", f"Give --{name}.")
+            # What a shell hands over need not be UTF-8.
+            if said != said.encode(errors="replace").decode():
+                raise UsageError(f"What `{name}` says is not valid Unicode.", "Write it as UTF-8.")
 
 
 @dataclass

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import lance
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,12 +21,16 @@ from hypothesis import strategies as st
 import clipflow
 from clipflow.cli import main
 from clipflow.errors import QueryError, UsageError
+from clipflow.report import RunReport
 from clipflow.schema import REVIEW_COLUMNS
 from clipflow.spec import JobSpec
 from clipflow.table.queue import read_queue
 from clipflow.table.review import Review, Verdict, review
+from clipflow.table.runs import Operation
+from clipflow.table.withdraw import withdraw
 from clipflow.uri import canonical, image_id
 from tests.catalogues import assert_unique_ever, draw, job, picture, rows
+from tests.s3 import S3Server
 from tests.table.staging import assignment, commit, staged
 from tests.table.test_commit import forget
 
@@ -150,6 +155,12 @@ def test_a_beginning_that_two_images_share_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("by", "why"), [("", "x"), (" ", "x"), ("x", ""), ("x", "\n")])
 def test_nobody_reviews_namelessly_or_without_a_reason(by: str, why: str) -> None:
     with pytest.raises(UsageError, match="A review needs"):
+        Review("accepted", by, why)
+
+
+@pytest.mark.parametrize(("by", "why"), [("\udcff", "x"), ("x", "caf\udce9")])
+def test_a_review_is_said_in_unicode(by: str, why: str) -> None:
+    with pytest.raises(UsageError, match="not valid Unicode"):
         Review("accepted", by, why)
 
 
@@ -301,6 +312,36 @@ def test_a_withdrawn_object_and_a_verdict_live_beside_each_other(tmp_path: Path)
     assert (reviewed(table, gone)["status"], reviewed(table, gone)["reasons"]) == ("accepted", ["small"])
 
 
+def test_a_row_that_was_reviewed_after_planning_is_not_withdrawn(tmp_path: Path) -> None:
+    given = assignment(tmp_path, "a")
+    commit(given, staged(given, {"key": 1}, {"key": 2}))
+    table, images = str(tmp_path / "t.lance"), [f"{key:032x}" for key in (1, 2)]
+    planned = pa.table({"image_id": images, "run_id": ["a", "a"]})
+    review(table, images[:1], Review("accepted", "ann", "we keep it"))
+    later = assignment(tmp_path, "b")
+    with Operation(later.address, later.record, RunReport("b")) as operation:
+        operation.open()
+        assert withdraw(later.address, [planned], operation)[0] == 1
+    assert [rows(table)[image]["status"] for image in images] == ["accepted", "rejected"]
+
+
+def test_on_s3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.use(monkeypatch)
+    s3.make_bucket("review")
+    for number in range(3):
+        s3.put(f"images/{number}.png", picture(number, height=40), "review")
+    table = "s3://review/lake/t.lance"
+    clipflow.run(job("s3://review/images/", table, policy=POLICY), ray="none")
+    opened = clipflow.open(table)
+    report = opened.review(["s3://review/images/0.png"], "accepted", by="ann", why="fine")
+    assert (report.changed, report.queue) == (1, 2)
+    assert opened.review(["s3://review/images/0.png"], "accepted", by="ann", why="fine").version == report.version
+    found = opened.explain("s3://review/images/0.png").document()
+    assert (found["status"], found["rules_say"]["status"]) == ("accepted", "review")
+    assert [step["event"] for step in found["history"]["steps"]] == ["appeared", "changed"]
+    assert {row["source_uri"] for row in opened.queue().rows} == {f"s3://review/images/{n}.png" for n in (1, 2)}
+
+
 NAMES = st.sampled_from(["0.png", "1.png", "2.png"])
 VERDICTS = st.sampled_from(["accepted", "rejected", None])
 # Three of five are about reviews: histories of nothing but uploads have tests of their own.
@@ -382,7 +423,7 @@ class History:
             assert row["reasons"] == (["small"] if height < 45 else [])
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=7, deadline=None, derandomize=True)
 @given(st.lists(STEPS, min_size=6, max_size=12))
 def test_a_verdict_lives_as_long_as_its_bytes_or_until_it_is_withdrawn(steps: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as home:
