@@ -80,6 +80,8 @@ REVIEW_COLUMNS = ("reviewed_verdict", "reviewed_by", "reviewed_why", "reviewed_a
 
 COUNTS = ("listed", "unchanged", "reused", "embedded", "failed", "forgotten")
 VERDICTS = ("accepted", "review", "rejected")
+SOURCE_DELETED = "source_deleted"
+"""The reason, beside rules, of a row whose object is gone; it rejects."""
 
 RUNS = pa.schema(
     [

@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipflow.failures import FINAL
-from clipflow.schema import COLUMNS, SOURCE_STATE
+from clipflow.schema import COLUMNS, SOURCE_DELETED, SOURCE_STATE
 from clipflow.spec import JobSpec
 from clipflow.table.forgotten import Forgotten
-from clipflow.table.withdraw import SOURCE_DELETED
 from clipflow.uri import canonical
 
 _MEMORY_LIMIT = "1GB"

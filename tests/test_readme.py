@@ -16,7 +16,6 @@ from clipflow.cli import LATER, command_line, main
 from clipflow.decode import DECODE_POLICY, MEDIA_TYPES
 from clipflow.demo.drawings import draw
 from clipflow.encoders import describe
-
 from clipflow.failures import FINAL, MEANINGS, PASSING
 from clipflow.jobfile import read_text
 from clipflow.policy.check import check_policy

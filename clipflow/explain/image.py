@@ -134,12 +134,12 @@ def _verdict(dataset: lance.LanceDataset, policy: PolicySpec, rows: pa.Table, ro
         return {"failure": _failure(row["reasons"][0]), "rules_say": None, "rules": [], "changes": []}
     (found,) = findings(policy, rows)
     unreviewed = with_columns(rows, {"reviewed_verdict": [None]})
-    (status,), (reasons,) = verdicts(policy, unreviewed)
+    said = verdicts(policy, unreviewed)
     # Without `source_deleted`, which no score undoes.
-    (by_scores,), _ = verdicts(policy, with_columns(unreviewed, {"reasons": [[]]}))
+    by_scores = verdicts(policy, with_columns(unreviewed, {"reasons": [[]]})).status[0].as_py()
     return {
         "failure": None,
-        "rules_say": {"status": status, "reasons": reasons},
+        "rules_say": {"status": said.status[0].as_py(), "reasons": said.reasons[0].as_py()},
         "rules": [_rule(dataset, finding, row) for finding in found],
         "changes": would_change(found, by_scores),
     }

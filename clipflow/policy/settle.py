@@ -15,6 +15,7 @@ from clipflow.policy.judge import Bools, Verdicts, judge
 from clipflow.policy.scorers import find_scorer
 from clipflow.policy.scorers.base import Floats
 from clipflow.policy.scorers.duplicate import NOBODY, Asked, Best, Duplicate
+from clipflow.policy.verdict import score_column
 from clipflow.spec import PolicySpec, Rule
 from clipflow.table.census import Census
 
@@ -147,7 +148,7 @@ class _Settling:
         return Settled(self._columns, self._best, verdicts)
 
     def _judge(self) -> Verdicts:
-        names = {rule.name: (_columns(rule) or [rule.score])[0] for rule in self._policy.rules}
+        names = {rule.name: score_column(rule) for rule in self._policy.rules}
         by_rule = {rule: self._columns[name] for rule, name in names.items()}
         return judge(self._policy, by_rule, self._census.failures, self._census.standing, self._census.reviews)
 

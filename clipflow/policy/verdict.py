@@ -3,11 +3,11 @@
 import numpy as np
 import pyarrow as pa
 
-from clipflow.policy.judge import judge
+from clipflow.policy.judge import Verdicts, judge
 from clipflow.policy.scorers import find_scorer
 from clipflow.policy.scorers.base import Floats
+from clipflow.schema import SOURCE_DELETED
 from clipflow.spec import PolicySpec, Rule
-from clipflow.table.withdraw import SOURCE_DELETED
 
 
 def score_column(rule: Rule) -> str:
@@ -21,7 +21,7 @@ def stored_scores(policy: PolicySpec, rows: pa.Table) -> dict[str, Floats]:
     return {rule.name: _floats(rows, score_column(rule)) for rule in policy.rules}
 
 
-def verdicts(policy: PolicySpec, rows: pa.Table) -> tuple[list[str], list[list[str]]]:
+def verdicts(policy: PolicySpec, rows: pa.Table) -> Verdicts:
     """Statuses and reasons of N rows under a policy.
 
     Args:

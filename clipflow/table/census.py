@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from clipflow.policy.check import match_columns, score_columns
 from clipflow.policy.scorers.base import Evidence, Floats
 from clipflow.policy.scorers.duplicate import NOBODY, Bools, Places
-from clipflow.schema import MEASURES
+from clipflow.schema import MEASURES, SOURCE_DELETED
 from clipflow.spec import PolicySpec
-from clipflow.table.withdraw import SOURCE_DELETED
 
 _READ = ("image_id", "source_modified", "status", "reasons", "reviewed_verdict", "policy_id")
 _BLOCK = 4_096

@@ -11,7 +11,7 @@ from clipflow.columns import with_values
 from clipflow.table.address import TableAddress
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change
-from clipflow.table.stage import write_rows
+from clipflow.table.settling import settled_change
 
 
 def whole_rows(address: TableAddress, dataset: lance.LanceDataset, image_ids: Collection[str]) -> pa.Table:
@@ -26,7 +26,7 @@ def whole_rows(address: TableAddress, dataset: lance.LanceDataset, image_ids: Co
     return rows.filter(pa.array([not forgotten.covers(*pair) for pair in pairs], pa.bool_()))
 
 
-def with_columns(rows: pa.Table, values: Mapping[str, Sequence[Any]]) -> pa.Table:
+def with_columns(rows: pa.Table, values: Mapping[str, pa.Array | Sequence[Any]]) -> pa.Table:
     """The rows with other values in these columns."""
     for name, items in values.items():
         rows = with_values(rows, name, items)
@@ -34,7 +34,7 @@ def with_columns(rows: pa.Table, values: Mapping[str, Sequence[Any]]) -> pa.Tabl
 
 
 def replace_rows(address: TableAddress, dataset: lance.LanceDataset, rows: pa.Table) -> Change:
-    """The change that puts these copies in the place of the rows they were made from.
+    """The change that puts these copies in the place of the rows they were made from; others may follow from it.
 
     Args:
         dataset: At the version that the change is decided on.
@@ -42,4 +42,5 @@ def replace_rows(address: TableAddress, dataset: lance.LanceDataset, rows: pa.Ta
     """
     if not len(rows):
         return Change()
-    return Change(write_rows(rows, address, dataset), rows.column("_rowaddr").to_pylist())
+    addresses = rows.column("_rowaddr").to_pylist()
+    return settled_change(address, dataset, rows.drop_columns(["_rowaddr"]), addresses)

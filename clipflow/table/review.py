@@ -153,8 +153,8 @@ def _reviewed(rows: pa.Table, given: Review, dataset: lance.LanceDataset) -> pa.
     if given.verdict is None:
         rows = rows.filter(rows.column("reviewed_verdict").is_valid())
         rows = with_columns(rows, dict.fromkeys(REVIEW_COLUMNS, [None] * len(rows)))
-        statuses, reasons = verdicts(policy_of(about_images(dataset)), rows)
-        values: dict[str, list[Any]] = {"status": statuses, "reasons": reasons}
+        found = verdicts(policy_of(about_images(dataset)), rows)
+        values: dict[str, Any] = {"status": found.status, "reasons": found.reasons}
     else:
         said = {
             "status": given.verdict,

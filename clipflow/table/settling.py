@@ -67,7 +67,7 @@ def settle_rows(
     return Together(rows, [*leaving, *census.addresses[places].tolist()], len(came))
 
 
-def change_of(
+def settled_change(
     address: TableAddress, dataset: lance.LanceDataset, coming: pa.Table | None, leaving: Sequence[int]
 ) -> Change:
     """The change that replaces rows by others, whoever asked for it, with all that follows from it.

@@ -7,12 +7,12 @@ from typing import Any
 import lance
 import pyarrow as pa
 
+from clipflow.schema import SOURCE_DELETED
 from clipflow.table.address import TableAddress
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.replace import replace_rows, whole_rows, with_columns
 from clipflow.table.runs import Operation
 
-SOURCE_DELETED = "source_deleted"
 _SEEN = ("image_id", "run_id", "reviewed_verdict")
 
 

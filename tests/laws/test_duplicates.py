@@ -131,3 +131,27 @@ def test_days_at_the_same_time(tmp_path: Path) -> None:
     assert_told_from_the_set(tmp_path / "t.lance", names)
     before = clipflow.open(tmp_path / "t.lance").images.version
     assert rejudge(f"{tmp_path}/t.lance", specs[0].policy).version == before, "judging changes nothing"
+
+
+def test_a_review_makes_originals_and_takes_them(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for name in range(5):
+        upload(tmp_path / "images", name, seed=1, height=64, day=name)
+    spec = spec_of(tmp_path, ["near"])
+    clipflow.run(spec, ray="none")
+    in_order = sorted(rows(tmp_path / "t.lance").values(), key=lambda row: row["source_modified"])
+    ids = [row["image_id"] for row in in_order]
+    table = clipflow.open(tmp_path / "t.lance")
+
+    def told() -> list[tuple[str, int | None]]:
+        there = rows(tmp_path / "t.lance")
+        found = [(there[key]["status"], there[key]["match_near"]) for key in ids]
+        return [(status, ids.index(match) if match else None) for status, match in found]
+
+    assert told() == [("accepted", None), *[("rejected", 0)] * 4]
+    table.review([ids[0]], "rejected", by="ann", why="no original")
+    assert told() == [("rejected", None), ("accepted", None), *[("rejected", 1)] * 3]
+    table.review([ids[0]], None, by="ann", why="mistaken")
+    assert told() == [("accepted", None), *[("rejected", 0)] * 4]
+    version = table.images.version
+    assert rejudge(str(tmp_path / "t.lance"), spec.policy).version == version
