@@ -3,9 +3,9 @@
 import os
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
 
-from clipflow_airflow import EmbedImagesOperator, conn_id_param, job_file_param
+from clipflow_airflow import AuditTableOperator, EmbedImagesOperator, conn_id_param, job_file_param
 
 DOC = """
 ### clip_embed_daily
@@ -14,6 +14,8 @@ Embeds the images that arrived during the data interval and lands one row per im
 * Which images, which model, which policy, which table: all that stands in the **job file**.
 * The window is the data interval, widened backwards by six hours for uploads that were slow to finish;
   what the table holds already is not done again. Catch-up, backfills and retries are therefore safe, also in parallel.
+* A gate: `audit_table` looks at the table after a run that changed it, and the asset `clip_embeddings`, which
+  `clip_maintain_table` waits for to publish, is announced only when the condition on the form does not hold.
 * `conn_id` names a connection of the type *Ray Jobs*; `local` embeds in the worker's own process.
 
 With `CLIPFLOW_START`, Airflow catches up from that day by itself. Without, it goes on from now, and days before
@@ -38,15 +40,29 @@ with DAG(
     params={
         "job_file": job_file_param(),
         "conn_id": conn_id_param(),
+        "fail_if": Param(
+            os.environ.get("CLIPFLOW_FAIL_IF", "rejected_share > 0.9"),
+            type="string",
+            title="Do not publish if",
+            description="A condition of `clipflow audit --fail-if`; empty, everything is published.",
+        ),
     },
 ) as dag:
-    EmbedImagesOperator(
+    embed = EmbedImagesOperator(
         task_id="embed_images",
         job="{{ params.job_file }}",
         conn_id="{{ params.conn_id }}",
         window="modified",
         sets=["source.lateness=6h"],
         ray=os.environ.get("CLIPFLOW_RAY"),
+        pool=os.environ.get("CLIPFLOW_POOL", "default_pool"),
+    )
+    embed >> AuditTableOperator(
+        task_id="audit_table",
+        table="{{ ti.xcom_pull(task_ids='embed_images')['table'] }}",
+        fail_if="{{ params.fail_if }}",
+        gates="embed_images",
+        conn_id="{{ params.conn_id }}",
         pool=os.environ.get("CLIPFLOW_POOL", "default_pool"),
         outlets=[Asset("clip_embeddings")],
     )

@@ -168,13 +168,18 @@ class ClipflowOperator(BaseOperator):
 
     def _finish(self, context: Context, report: Report) -> Report:
         """Let the asset event carry what changed, and let nobody start on a table that did not."""
-        if not moved(report):
+        told = self.told(context, report)
+        if told is None:
             # Airflow sends an event for every outlet of a task that succeeds; this is the task's own copy.
             self.outlets = []
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
-                context["outlet_events"][outlet].extra.update(event(report))
+                context["outlet_events"][outlet].extra.update(told or {})
         return small(report)
+
+    def told(self, context: Context, report: Report) -> Report | None:
+        """What the asset event says; None when the table did not change, and there is no event."""
+        return event(report) if moved(report) else None
 
     @contextmanager
     def _one_sentence(self) -> Iterator[None]:

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from airflow.sdk import Context
+from airflow.sdk.exceptions import AirflowSkipException
 
 from clipflow.context import VARIABLE as CONTEXT_VARIABLE
 from clipflow_airflow.operator import ClipflowOperator
-from clipflow_airflow.report import Report
+from clipflow_airflow.report import Report, event, moved
 from clipflow_airflow.submission import Command, TaskKey
 
 
@@ -112,6 +113,8 @@ class AuditTableOperator(TableOperator):
         against: A run to compare with.
         fail_if: A condition that makes the task fail.
         html: Where the page goes, on the cluster.
+        gates: A task before this one whose change of the table is announced only when the audit passed: the outlets
+            of this task carry that task's event. When it changed nothing, there is nothing to audit, and it is skipped.
         **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
     """
 
@@ -125,13 +128,29 @@ class AuditTableOperator(TableOperator):
         against: str | None = None,
         fail_if: str | None = None,
         html: str | None = None,
+        gates: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.gates = gates
         self.by = by
         self.against = against
         self.fail_if = fail_if
         self.html = html
+
+    def execute(self, context: Context) -> Report:
+        """As every operator, unless there is nothing to audit."""
+        if self.gates is not None and not moved(self._gated(context)):
+            raise AirflowSkipException(f"The task {self.gates} changed nothing, so there is nothing to audit.")
+        return super().execute(context)
+
+    def told(self, context: Context, report: Report) -> Report | None:
+        """The event of the task that waited."""
+        return None if self.gates is None else event(self._gated(context))
+
+    def _gated(self, context: Context) -> Report:
+        report: Report = context["ti"].xcom_pull(task_ids=self.gates)
+        return report
 
     def options(self) -> list[str]:
         """The options that are set."""

@@ -48,7 +48,8 @@ def test_three_days_and_one_of_them_again(
     reports = []
     for end in [*ends, ends[-1]]:
         outcome = sandbox.run("clip_embed_daily", end, job)
-        assert outcome.tasks == {"embed_images": "success"}
+        changes = end != ends[-1] or len(reports) < len(ends)
+        assert outcome.tasks == {"embed_images": "success", "audit_table": "success" if changes else "skipped"}
         reports.append(outcome.results["embed_images"])
 
     written = [report["embedded"] + report["reused"] + report["failed"] for report in reports]
@@ -63,6 +64,20 @@ def test_three_days_and_one_of_them_again(
     told = events()[before:]
     assert [event["version"] for event in told] == [report["version"] for report in reports[:3]]
     assert told[0]["table"] == reports[0]["table"]
+
+
+def test_a_day_that_the_gate_stops_is_not_announced(
+    sandbox: Sandbox, uploads: Catalogue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = {"job_file": write_job(tmp_path / "job.json", uploads), "conn_id": "local", "fail_if": "rejected_share >= 0"}
+    day = uploads.days[0]
+    before = len(events())
+    outcome = sandbox.run(
+        "clip_embed_daily", datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1), job
+    )
+    assert outcome.tasks == {"embed_images": "success", "audit_table": "failed"}
+    assert "rejected_share >= 0" in capsys.readouterr().out
+    assert events()[before:] == []
 
 
 def test_on_demand(sandbox: Sandbox, uploads: Catalogue, tmp_path: Path) -> None:
@@ -88,7 +103,7 @@ def test_a_wrong_job_file_is_final(
 ) -> None:
     job = {"job_file": write_job(tmp_path / "job.json", uploads, polcy={}), "conn_id": "local"}
     outcome = sandbox.run("clip_embed_daily", datetime(2026, 11, 3, tzinfo=UTC), job)
-    assert outcome.tasks == {"embed_images": "failed"}
+    assert outcome.tasks == {"embed_images": "failed", "audit_table": "upstream_failed"}
     assert "AirflowFailException: " in (said := capsys.readouterr().out)
     assert "Did you mean 'policy'?" in said
     assert not (tmp_path / "catalog.lance").exists()

@@ -91,7 +91,7 @@ def test_a_crash_after_submit_leaves_one_job(
     submit(conn_id, Command(words, {"THE_JOB": json.dumps(spec.body())}).request(stem, key_of(until)))
 
     outcome = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
-    assert outcome.tasks == {"embed_images": "success"}
+    assert outcome.tasks["embed_images"] == "success"
     report = outcome.results["embed_images"]
     assert report["listed"] == PER_DAY
     assert report["embedded"] + report["reused"] + report["failed"] == PER_DAY
@@ -111,7 +111,7 @@ def test_a_job_that_failed_before_gets_a_successor(
     submit(conn_id, {"submission_id": stem, "entrypoint": "python -c 'raise MemoryError'"})
 
     outcome = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
-    assert outcome.tasks == {"embed_images": "success"}
+    assert outcome.tasks["embed_images"] == "success"
     assert outcome.results["embed_images"]["listed"] == 0
     states = {found["submission_id"]: found for found in ray_head.jobs()}
     assert states[stem]["status"] == "FAILED"
@@ -128,7 +128,7 @@ def test_a_wrong_job_fails_in_its_own_words(
     data["source"]["uri"] = "/no/such/folder/"
     job.write_text(json.dumps(data))
     outcome = sandbox.run(DAG, midnight_after(uploads.days[0]), {"job_file": str(job), "conn_id": conn_id})
-    assert outcome.tasks == {"embed_images": "failed"}
+    assert outcome.tasks["embed_images"] == "failed"
     said = [line for line in capsys.readouterr().out.splitlines() if "AirflowFailException: " in line]
     assert len(said) == 1
     assert "/no/such/folder" in said[0]
@@ -146,7 +146,7 @@ def test_a_wrong_token_is_final(
 ) -> None:
     conn_id = connect(monkeypatch, ray_head.url, token)
     outcome = sandbox.run(DAG, datetime(2026, 11, 3, tzinfo=UTC), {"job_file": str(job), "conn_id": conn_id})
-    assert outcome.tasks == {"embed_images": "failed"}
+    assert outcome.tasks["embed_images"] == "failed"
     said = capsys.readouterr().out
     assert f"{kind}: Ray at {ray_head.url}" in said
     assert ray_head.token not in said
@@ -157,5 +157,5 @@ def test_a_dead_cluster_is_one_sentence(
 ) -> None:
     conn_id = connect(monkeypatch, "http://127.0.0.1:9", None)
     outcome = sandbox.run(DAG, datetime(2026, 11, 3, tzinfo=UTC), {"job_file": str(job), "conn_id": conn_id})
-    assert outcome.tasks == {"embed_images": "failed"}
+    assert outcome.tasks["embed_images"] == "failed"
     assert "AirflowException: No Ray cluster answers at http://127.0.0.1:9 " in capsys.readouterr().out
