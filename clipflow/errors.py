@@ -14,6 +14,7 @@
     │   └── NotYet                   a part of the contract that this version does not have
     └── JobError                     exit 1: the job failed
         ├── TooManyFailed            more images failed than limits.max_failed_share allows
+        ├── AuditFailed              the condition of `clipflow audit --fail-if` holds; final
         ├── PolicyChanged            the table's policy changed while the run was under way; retry
         ├── OperationClosed          somebody else closed this operation; final
         ├── StagedFilesGone          a clean-up took staged files before their commit; retry
@@ -135,6 +136,10 @@ class TooManyFailed(JobError):
     def __init__(self, message: str, mend: str = "", *, passing: bool = False) -> None:
         super().__init__(message, mend)
         self.retryable = passing
+
+
+class AuditFailed(JobError):
+    """The condition of `clipflow audit --fail-if` holds."""
 
 
 class PolicyChanged(JobError):

@@ -35,7 +35,7 @@ from clipflow.table.address import TableAddress
 from clipflow.table.census import Census
 from clipflow.table.dataset import ensure_columns, metadata
 from clipflow.table.guard import Change, guarded_commit
-from clipflow.table.images import about_images, open_images
+from clipflow.table.images import about_images, open_images, scores_of
 from clipflow.table.persist import persist
 from clipflow.table.rewrite import rewrite_columns
 from clipflow.table.runs import Operation, record
@@ -152,7 +152,7 @@ class Judging:
     def all_of(self, dataset: lance.LanceDataset) -> Found:
         """Every row of a version, decided anew."""
         census = Census(dataset, self.policy)
-        known = known_scores(census, self.policy, self.fingerprints, _scores(dataset))
+        known = known_scores(census, self.policy, self.fingerprints, scores_of(metadata(dataset)))
         columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
         settled = settle(self.policy, self.prepared, census, Start.anew(self.policy, census, columns))
         rescored = {rule: int((census.embedded & ~mask).sum()) for rule, mask in known.items()}
@@ -163,7 +163,7 @@ class Judging:
         """The rows of a later version, decided anew where they are others than before."""
         census = Census(dataset, self.policy)
         start = Start.carried(self.policy, census, before.census, before.settled)
-        known = known_scores(census, self.policy, self.fingerprints, _scores(dataset))
+        known = known_scores(census, self.policy, self.fingerprints, scores_of(metadata(dataset)))
         known = {rule: mask | ~start.fresh for rule, mask in known.items()}
         columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
         for name, values in columns.items():
@@ -178,13 +178,14 @@ class Judging:
         ensure_columns(address, address.images, pa.schema(fields))
 
         def once(dataset: lance.LanceDataset) -> None:
+            there = metadata(dataset)
+            # Of policies before this one too: rows that wait for their new verdict have scores of theirs.
+            scores = {**scores_of(there), self.policy.policy_id: self.fingerprints}
             values = {
                 "policy_id": self.policy.policy_id,
                 "policy": json.dumps(self.policy.body(), sort_keys=True),
-                # Of policies before this one too: rows that wait for their new verdict have scores of theirs.
-                "scores": json.dumps({**_scores(dataset), self.policy.policy_id: self.fingerprints}, sort_keys=True),
+                "scores": json.dumps(scores, sort_keys=True),
             }
-            there = metadata(dataset)
             if any(there.get(key) != value for key, value in values.items()):
                 dataset.update_schema_metadata(values)
 
@@ -192,7 +193,7 @@ class Judging:
 
     def changed_scores(self, dataset: lance.LanceDataset) -> bool:
         """Whether the same policy now gives other scores: a file that it names has changed."""
-        return _scores(dataset).get(self.policy.policy_id) != self.fingerprints
+        return scores_of(metadata(dataset)).get(self.policy.policy_id) != self.fingerprints
 
     def ensure_current(self, dataset: lance.LanceDataset) -> None:
         """Raises PolicyChanged when another judge was faster."""
@@ -230,9 +231,3 @@ class Judging:
     def _provenance(self, rows: int) -> dict[str, pa.Array]:
         moment = pa.array([datetime.now(UTC)] * rows, pa.timestamp("us", tz="UTC"))
         return {"policy_id": pa.array([self.policy.policy_id] * rows, pa.string()), "judged_at": moment}
-
-
-def _scores(dataset: lance.LanceDataset) -> dict[str, dict[str, str]]:
-    """Fingerprints of scores, by policy_id and rule."""
-    found: dict[str, dict[str, str]] = json.loads(metadata(dataset).get("scores", "{}"))
-    return found

@@ -18,7 +18,21 @@ from clipflow.schema import COUNTS, VERDICTS
 from clipflow_airflow.stack.ports import free_port
 from tests.catalogues import STUB, draw
 
-VERBS = ("run", "plan", "search", "sql", "judge", "review", "explain", "maintain", "doctor", "convert-head", "demo")
+VERBS = (
+    "run",
+    "plan",
+    "search",
+    "sql",
+    "judge",
+    "review",
+    "explain",
+    "audit",
+    "evaluate",
+    "maintain",
+    "doctor",
+    "convert-head",
+    "demo",
+)
 REPORT = {
     "run_id",
     "table",
@@ -301,7 +315,7 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     **{f"later verb {verb}": ([verb, "{table}"], "comes with a later version") for verb in LATER},
     "judge by no file": (["judge", "{table}", "--policy", "{folder}/none.yaml"], "There is no policy file"),
     "judge without a policy": (["judge", "{table}"], "required: --policy"),
-    "later verb, options first": (["audit", "--by", "x", "{table}"], "comes with a later version"),
+    "later verb, options first": (["migrate", "--encoder", "x", "{table}"], "comes with a later version"),
 }
 
 

@@ -187,6 +187,19 @@ def test_the_page_of_decoding_has_every_code_and_the_policy() -> None:
     assert set(formats) == set(MEDIA_TYPES)
 
 
+def test_the_page_of_the_audit_names_every_figure_and_every_key() -> None:
+    from clipflow.audit.condition import FIGURES
+    from clipflow.audit.groups import FOUR_FIFTHS
+
+    assert {name for row in rows("audit.md", "As a gate") for name in named(row)} == set(FIGURES)
+    text = (ROOT / "docs" / "audit.md").read_text("utf-8")
+    keys = "column, value, rule, n, removed, rate, low, high, ratio, flagged"
+    assert f"`{{{keys}}}`" in text
+    assert {name for row in rows("audit.md", "Who is removed") for name in named(row)} == set(keys.split(", "))
+    assert f"`--bounds` ({FOUR_FIFTHS.low:g} {FOUR_FIFTHS.high:g})" in text
+    assert f"`--min-group` ({FOUR_FIFTHS.min_group})" in text
+
+
 def test_the_page_of_airflow_names_what_the_dags_read() -> None:
     paths = [*(ROOT / "dags").glob("*.py"), ROOT / "operators" / "clipflow_airflow" / "params.py"]
     defaults: dict[str, set[str]] = {}

@@ -6,7 +6,21 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from clipflow.cli import convert_head, demo, doctor, explain, job, judge, later, maintain, review, search, sql
+from clipflow.cli import (
+    audit,
+    convert_head,
+    demo,
+    doctor,
+    evaluate,
+    explain,
+    job,
+    judge,
+    later,
+    maintain,
+    review,
+    search,
+    sql,
+)
 from clipflow.cli.later import LATER
 from clipflow.cli.parser import Parser
 from clipflow.documents import to_json
@@ -16,7 +30,7 @@ from clipflow.extras import engine_needed
 __all__ = ["LATER", "answer", "command_line", "main"]
 
 # In the order of `clipflow --help`.
-_VERBS = (job, search, sql, judge, review, explain, maintain, doctor, convert_head, demo, later)
+_VERBS = (job, search, sql, judge, review, explain, audit, evaluate, maintain, doctor, convert_head, demo, later)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,6 +47,11 @@ def _widened(schema: pa.Schema) -> pa.Schema:
     return pa.schema(fields)
 
 
+def readable(address: TableAddress, version: int | None = None) -> lance.LanceDataset:
+    """The images as DuckDB can read them, at their latest or a given version."""
+    return _Readable(address.images, version=version, storage_options=address.options)
+
+
 def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> list[dict[str, Any]]:
     """The rows of one SELECT.
 
@@ -60,7 +65,7 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
     address = TableAddress.of(table, storage)
     open_images(address)
     with closed_database() as db:
-        db.register("images", _Readable(address.images, storage_options=address.options))
+        db.register("images", readable(address))
         runs = open_dataset(address, address.runs)
         db.register("runs", runs if runs is not None else RUNS.empty_table())
         try:

@@ -41,6 +41,12 @@ def policy_of(about: Mapping[str, str]) -> PolicySpec:
     return PolicySpec.model_validate_json(about["policy"])
 
 
+def scores_of(about: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Fingerprints of stored scores: by policy_id, of every policy that rows may have been judged by, and by rule."""
+    found: dict[str, dict[str, str]] = json.loads(about.get("scores", "{}"))
+    return found
+
+
 def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str, str]) -> None:
     """Refuse a table that this run must not write.
 
@@ -65,7 +71,7 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
             f"this job's policy is {about['policy_id'][:12]}.",
             "Change the table's policy with `clipflow judge --policy FILE`, or use the policy it has.",
         )
-    scores, wanted = (json.loads(one.get("scores", "{}")).get(about["policy_id"], {}) for one in (there, about))
+    scores, wanted = (scores_of(one).get(about["policy_id"], {}) for one in (there, about))
     for rule in sorted(scores.keys() & wanted.keys()):
         if scores[rule] != wanted[rule]:
             raise PolicyError(

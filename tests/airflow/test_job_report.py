@@ -21,6 +21,20 @@ def test_a_report_of_any_size_fits_into_xcom() -> None:
     assert small(large)["embedded"] == 1
 
 
+def test_of_a_large_audit_the_counts_fit_into_xcom() -> None:
+    groups = [{"column": "locale", "value": f"l{n}", "rule": "*", "n": 20, "removed": n % 20} for n in range(500)]
+    audit = {"table": "t.lance", "version": 4, "rows": 10000, "rejected": 99, "flagged": 3, "groups": groups}
+    audit |= {
+        "rules": groups,
+        "encoder": {"model": "m" * 3000},
+        "fail_if": {"expression": "flagged > 5", "holds": False},
+    }
+    log = f"started\n{json.dumps(audit)}\n(raylet) bye\n"
+    assert find_report(log) == audit
+    assert small(audit) == {key: audit[key] for key in ("table", "version", "rows", "rejected", "flagged", "fail_if")}
+    assert not moved(audit), "an audit makes no version"
+
+
 def test_only_written_rows_move_the_table() -> None:
     assert moved(REPORT)
     assert not moved({**REPORT, "embedded": 0})
