@@ -1,5 +1,6 @@
 """The command line: one verb a command, one JSON document with --json, exit codes 0, 1 and 2."""
 
+import json
 import logging
 import signal
 import sys
@@ -67,7 +68,8 @@ def answer(arguments: Sequence[str]) -> dict[str, Any]:
     """
     call = command_line().parse_args(list(arguments))
     with engine_needed():
-        document: dict[str, Any] = call.act(call)[0]
+        # As --json would print it: no times, no numbers that JSON does not know.
+        document: dict[str, Any] = json.loads(to_json(call.act(call)[0]))
     return document
 
 
