@@ -67,6 +67,8 @@ def read_labels(path: str, storage: Storage) -> Labels:
             repeated += 1
         else:
             contradictory.add(key)
+    if not verdicts:
+        raise SourceError(f"{shown(address)} holds no labels.", "Give it a line an image: uri,verdict.")
     kept = {key: verdict for key, verdict in verdicts.items() if key not in contradictory}
     return Labels(kept, repeated, len(contradictory))
 

@@ -23,6 +23,7 @@ exit code is 1. The default of --bounds is the four-fifths rule of 29 CFR 1607.4
 def add(verbs: Any) -> None:
     """The verb."""
     audit = add_verb(verbs, "audit", "removal rates per group and rule, as text, JSON or a page", _audit, _ABOUT, _END)
+    audit.usage = "clipflow audit TABLE [--by COLUMN ...] [options]"
     add_table(audit)
     add_groups(audit)
     audit.add_argument("--html", metavar="FILE", help="also write one page that needs nothing else")

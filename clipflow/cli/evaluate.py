@@ -20,6 +20,7 @@ examples:
 def add(verbs: Any) -> None:
     """The verb."""
     verb = add_verb(verbs, "evaluate", "a policy against labels that people gave", _evaluate, _ABOUT, _END)
+    verb.usage = "clipflow evaluate TABLE --labels FILE [--by COLUMN ...] [options]"
     add_table(verb)
     verb.add_argument("--labels", required=True, metavar="FILE", help="what people said")
     add_groups(verb)

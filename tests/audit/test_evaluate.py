@@ -234,6 +234,12 @@ def test_labels_that_say_nothing_are_refused(catalogue: Path, lines: list[dict[s
         evaluate(str(catalogue / "t.lance"), save(catalogue / "wrong.csv", lines))
 
 
+def test_a_file_without_a_line_is_refused(catalogue: Path) -> None:
+    (catalogue / "none.csv").write_text("uri,verdict\n")
+    with pytest.raises(SourceError, match="holds no labels"):
+        evaluate(str(catalogue / "t.lance"), str(catalogue / "none.csv"))
+
+
 def test_wrong_numbers_and_columns_are_refused(catalogue: Path) -> None:
     labels = save(catalogue / "one.csv", [{"uri": "images/000000.png", "verdict": "1"}])
     table = str(catalogue / "t.lance")

@@ -5,10 +5,12 @@ from importlib.resources import files
 from os.path import basename
 from pathlib import Path
 
+from clipflow.audit.html.compared import compared
 from clipflow.audit.html.groups import groups
 from clipflow.audit.html.method import method
+from clipflow.audit.html.outcomes import outcomes, people
 from clipflow.audit.html.plots import verdict_bar
-from clipflow.audit.html.provenance import against, moment, outcomes, people, provenance
+from clipflow.audit.html.provenance import moment, provenance
 from clipflow.audit.html.rules import rules
 from clipflow.audit.html.tags import Html, facts, join, section, tag
 from clipflow.audit.report import AuditReport, interval
@@ -47,7 +49,7 @@ def page(report: AuditReport) -> Html:
             rules(report),
             people(report),
             outcomes(report),
-            against(report),
+            compared(report),
             provenance(report),
             method(report),
         ),
