@@ -17,6 +17,8 @@
         ├── AuditFailed              the condition of `clipflow audit --fail-if` holds; final
         ├── PolicyChanged            the table's policy changed while the run was under way; retry
         ├── OperationClosed          somebody else closed this operation; final
+        ├── StillRunning             operations that began before a deletion are at work yet; retry
+        ├── NotErased                a file holds what was forgotten after all; retry
         ├── StagedFilesGone          a clean-up took staged files before their commit; retry
         ├── CommitContention         other writers kept winning the commit; retry
         ├── StorageUnavailable       storage did not answer; retry
@@ -150,6 +152,18 @@ class PolicyChanged(JobError):
 
 class OperationClosed(JobError):
     """Another operation closed this one; it commits nothing more."""
+
+
+class StillRunning(JobError):
+    """Operations that began before a deletion are at work yet, and may hold what it removes."""
+
+    retryable = True
+
+
+class NotErased(JobError):
+    """A file under the table holds what was forgotten after all."""
+
+    retryable = True
 
 
 class StagedFilesGone(JobError):

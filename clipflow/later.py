@@ -14,7 +14,6 @@ def check_supported(spec: JobSpec) -> None:
         "source.deleted: reject on a manifest or a glob": source.deleted == "reject" and partial,
         "decode: draft": spec.decode == "draft",
         "compute.backend: openvino": spec.compute.backend == "openvino",
-        "retention_days": spec.retention_days is not None,
         "source.allow_private": source.allow_private,
     }
     for key, is_asked in asked.items():

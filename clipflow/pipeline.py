@@ -30,6 +30,7 @@ from clipflow.table.commit import commit_receipts
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.images import check_images, ensure_images
+from clipflow.table.retention import expire, kept_from
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt
 from clipflow.table.withdraw import withdraw
@@ -67,9 +68,10 @@ def run(
     """
     report = RunReport(run_id=uuid.uuid4().hex)
     assignment, dataset = assign(spec, interval, report.run_id)
-    report.table, report.version = assignment.address.uri, _version(dataset)
+    report.table = assignment.address.uri
     with report.clock("list"):
         left = _list_and_subtract(assignment, dataset)
+    report.version = _version(dataset)
     report.count(left)
     with left, Operation(assignment.address, assignment.record, report) as operation:
         if left.to_fetch:
@@ -80,6 +82,10 @@ def run(
             operation.open()
             rows, report.version = withdraw(assignment.address, left.gone_rows(spec.table.commit_rows), operation)
             report.withdrawn += rows
+        if (before := kept_from(spec.retention_days)) is not None and report.version is not None:
+            expired, report.version = expire(assignment.address, before, operation)
+            operation.note(expired=expired)
+            log.info("retention: %d rows older than %d days removed", expired, spec.retention_days)
         report.check(spec.limits.max_failed_share)
     return report
 

@@ -93,6 +93,8 @@ RUNS = pa.schema(
         *(pa.field(name, TIME) for name in ("started_at", "heartbeat_at", "ended_at")),
         *(pa.field(name, pa.int64()) for name in ("from_version", "to_version", *COUNTS, *VERDICTS, "repeated")),
         *(pa.field(name, pa.string()) for name in ("reasons", "seconds", "error", "context", "clipflow_version")),
+        # Where the operation runs, see `table.process`.
+        pa.field("process", pa.string()),
         # What a verb other than run says of itself, as JSON.
         pa.field("detail", pa.string()),
     ],

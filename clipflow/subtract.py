@@ -20,6 +20,7 @@ from clipflow.failures import FINAL
 from clipflow.schema import COLUMNS, SOURCE_DELETED, SOURCE_STATE
 from clipflow.spec import JobSpec
 from clipflow.table.forgotten import Forgotten
+from clipflow.table.retention import kept_from
 from clipflow.uri import canonical
 
 _MEMORY_LIMIT = "1GB"
@@ -101,13 +102,16 @@ def subtract(
 
     Args:
         listing: Batches of `schema`; of lines with the same image_id the last wins.
-        table: The images table, None when there is none yet.
+        table: The images table, None when there is none yet; it is moved to its latest version.
         forgotten: Tombstones.
         unbounded: The listing holds all that the source has, so what is not in it is gone.
     """
     result = Subtraction(schema=work_schema(schema))
     try:
         lines = _spool(listing, schema, result.folder / "listing.parquet")
+        if table is not None:
+            # Listing can take long, and a deletion removes the files of older versions at once.
+            table.checkout_latest()
         with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
             db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
             db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
@@ -158,7 +162,7 @@ def _decide(
         CREATE TABLE todo AS
         WITH joined AS (
             SELECT l.*, k.run_id AS prior_run_id, k.status, k.reasons, k.attempts AS tried,
-                t.hash IS NOT NULL AS is_forgotten,
+                t.hash IS NOT NULL OR {_is_old(spec.retention_days)} AS is_forgotten,
                 k.image_id IS NOT NULL AS is_known,
                 {_same_bytes()} AS same_bytes,
                 {_same_state()} AS same_state,
@@ -220,6 +224,11 @@ def _known_rows(table: lance.LanceDataset | None, attributes: list[str]) -> pa.R
     there = [name for name in attributes if name in table.schema.names]
     reader: pa.RecordBatchReader = table.scanner(columns=[*_KNOWN, *there]).to_reader()
     return reader
+
+
+def _is_old(days: int | None) -> str:
+    before = kept_from(days)
+    return f"coalesce(l.source_modified < TIMESTAMPTZ '{before.isoformat()}', false)" if before else "false"
 
 
 def _same_state() -> str:

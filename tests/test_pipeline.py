@@ -215,7 +215,6 @@ def test_every_row_leads_to_its_run(tmp_path: Path) -> None:
     [
         {"decode": "draft"},
         {"compute": {"backend": "openvino"}},
-        {"retention_days": 3},
         {"source": {"allow_private": True}},
         {"source": {"deleted": "reject", "kind": "manifest"}},
         {"policy": {"rules": [{"name": "x", "score": "near_duplicate", "reject_above": 0.9}]}},

@@ -77,7 +77,8 @@ def test_measures_and_states_are_columns() -> None:
 def test_the_runs_table_has_what_an_operation_must_tell() -> None:
     told = (
         "run_id verb state spec encoder policy from_version to_version context seconds reasons heartbeat_at started_at "
-        "ended_at error detail fingerprint encoder_id policy_id interval_start interval_end clipflow_version job"
+        "ended_at error detail fingerprint encoder_id policy_id interval_start interval_end clipflow_version job "
+        "process"
     )
     counts = "listed unchanged reused embedded failed forgotten accepted review rejected repeated"
     assert set(RUNS.names) == {*told.split(), *counts.split()}

@@ -14,6 +14,7 @@ from clipflow.cli import (
     doctor,
     evaluate,
     explain,
+    forget,
     job,
     judge,
     later,
@@ -31,7 +32,22 @@ from clipflow.extras import engine_needed
 __all__ = ["LATER", "answer", "command_line", "main"]
 
 # In the order of `clipflow --help`.
-_VERBS = (job, search, sql, judge, review, explain, audit, evaluate, maintain, doctor, convert_head, demo, later)
+_VERBS = (
+    job,
+    search,
+    sql,
+    judge,
+    review,
+    explain,
+    audit,
+    evaluate,
+    forget,
+    maintain,
+    doctor,
+    convert_head,
+    demo,
+    later,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -6,7 +6,6 @@ from typing import Any, NoReturn
 from clipflow.errors import NotYet
 
 LATER = {
-    "forget": "delete images for good, with a receipt",
     "browse": "a local web page: gallery, search, verdicts",
     "migrate": "fill a new table with another encoder",
 }

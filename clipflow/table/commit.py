@@ -9,17 +9,19 @@ Every rule about several writers of one table stands here, so that the main flow
   that the job does not declare, whatever the bytes;
 - what was forgotten does not return;
 - a run whose policy is no longer the table's, or whose row was closed, commits nothing;
-- rows staged for another set of columns are staged again;
+- rows staged for another set of columns are staged again, and files that no version names go;
 - rows are told from their duplicates, and later ones that they precede are judged again.
 """
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 from lance.file import LanceFileReader
+from lance.fragment import FragmentMetadata
 
 from clipflow.assignment import Assignment
 from clipflow.columns import with_values
@@ -34,6 +36,8 @@ from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.runs import Operation
 from clipflow.table.settling import settle_rows
 from clipflow.table.stage import Receipt, fit, triples_of, write_rows
+
+log = logging.getLogger("clipflow")
 
 _EXISTING = [
     "image_id",
@@ -55,9 +59,11 @@ def commit_receipts(given: Assignment, receipts: Sequence[Receipt], operation: O
     """
     landed = Landed(0)
     address = given.address
+    change = Change()
+    written = {file for receipt in receipts for file in _files(address, receipt.fragments)}
 
     def decide(dataset: lance.LanceDataset) -> Change:
-        nonlocal landed
+        nonlocal landed, change
         _check_policy(dataset, given.spec.policy.policy_id)
         operation.ensure_open()
         landed = Landed(dataset.version)
@@ -69,17 +75,23 @@ def commit_receipts(given: Assignment, receipts: Sequence[Receipt], operation: O
             if keep:
                 _check_files(address, receipt)
         if has_duplicates(given.spec.policy):
-            return _settle(given, dataset, decided, decision.removed, landed)
-        change = Change(removed=decision.removed)
-        for receipt, keep, patches in decided:
-            if len(keep) == len(receipt.keys) and not patches and _fits(receipt, dataset):
-                change.new.extend(receipt.fragments)
-            elif keep:
-                change.new.extend(write_rows(_staged(address, receipt, keep, patches), address, dataset))
+            change = _settle(given, dataset, decided, decision.removed, landed)
+        else:
+            change = Change(removed=decision.removed)
+            for receipt, keep, patches in decided:
+                if len(keep) == len(receipt.keys) and not patches and _fits(receipt, dataset):
+                    change.new.extend(receipt.fragments)
+                elif keep:
+                    change.new.extend(write_rows(_staged(address, receipt, keep, patches), address, dataset))
+        written.update(_files(address, change.new))
         return change
 
     dataset = guarded_commit(address, address.images, decide, operation.properties)
     landed.version = dataset.version
+    if unused := written - set(_files(address, change.new)):
+        # A receipt that came twice names files that are committed.
+        unused -= {_path(address, file.path) for part in dataset.get_fragments() for file in part.metadata.files}
+        _remove(address, unused)
     return landed
 
 
@@ -98,6 +110,20 @@ def _settle(
     together = settle_rows(dataset, given.spec.policy, given.prepared, coming, removed)
     landed.count_again(coming, together.rows.slice(0, together.came))
     return Change(write_rows(together.rows, given.address, dataset), list(together.leaving))
+
+
+def _files(address: TableAddress, fragments: Sequence[FragmentMetadata]) -> list[str]:
+    return [_path(address, file.path) for fragment in fragments for file in fragment.files]
+
+
+def _remove(address: TableAddress, files: Collection[str]) -> None:
+    """Staged files that were not committed may hold what was forgotten. A later clean-up takes those that stay."""
+    filesystem = address.storage.filesystem(address.images)
+    for file in files:
+        try:
+            filesystem.rm_file(file)
+        except Exception as error:
+            log.warning("commit: a staged file could not be removed (%s)", type(error).__name__)
 
 
 def _is_word(name: str) -> bool:
@@ -121,7 +147,7 @@ def _check_policy(dataset: lance.LanceDataset, policy_id: str) -> None:
 
 def _check_files(address: TableAddress, receipt: Receipt) -> None:
     """A clean-up beside a run may have taken staged files; naming them would break the whole table."""
-    files = [_path(address, file.path) for fragment in receipt.fragments for file in fragment.files]
+    files = _files(address, receipt.fragments)
     filesystem = address.storage.filesystem(address.images)
     if gone := [path for path in files if not filesystem.exists(path)]:
         raise StagedFilesGone(
@@ -146,9 +172,8 @@ def _fits(receipt: Receipt, dataset: lance.LanceDataset) -> bool:
 def _staged(address: TableAddress, receipt: Receipt, keep: list[int], patches: dict[int, Row]) -> pa.Table:
     """The rows at some offsets of a receipt's files, with what they take over."""
     parts = [
-        LanceFileReader(_path(address, file.path), storage_options=address.options).read_all().to_table()
-        for fragment in receipt.fragments
-        for file in fragment.files
+        LanceFileReader(file, storage_options=address.options).read_all().to_table()
+        for file in _files(address, receipt.fragments)
     ]
     rows = pa.concat_tables(parts).take(pa.array(keep, pa.int64()))
     for name in sorted({name for patch in patches.values() for name in patch}):

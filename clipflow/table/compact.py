@@ -1,6 +1,7 @@
 """Compaction: many small fragments become few, in the same order, with the same row ids."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import lance
 from lance.optimize import Compaction, CompactionTask
@@ -10,24 +11,27 @@ from clipflow.table.persist import persist
 
 ROWS_PER_FRAGMENT = 250_000
 """At most so many rows are written again because a few new ones came. Lance's own million can be a gigabyte."""
-_OPTIONS = {"target_rows_per_fragment": ROWS_PER_FRAGMENT}
+_OPTIONS: dict[str, Any] = {"target_rows_per_fragment": ROWS_PER_FRAGMENT}
+_DELETIONS = _OPTIONS | {"materialize_deletions": True, "materialize_deletions_threshold": 0.0}
 
 
-def compact(address: TableAddress, uri: str, before: Callable[[], None]) -> None:
+def compact(address: TableAddress, uri: str, before: Callable[[], None], *, deletions: bool = False) -> None:
     """Compact until nothing is left to compact.
 
     Each group of fragments is a commit of its own: a conflict or a kill costs one group, not all.
 
     Args:
         before: Called before each commit; may raise.
+        deletions: Rewrite every fragment of which a row was deleted, and not only those that lost a tenth.
     """
+    options = _DELETIONS if deletions else _OPTIONS
 
     def one(dataset: lance.LanceDataset) -> bool:
-        tasks = _tasks(dataset)
+        tasks = _tasks(dataset, options)
         if tasks:
             before()
             # One pass of Lance's own `compact_files` can leave fragments that the next one would join.
-            Compaction.commit(dataset, [tasks[0].execute(dataset)], _OPTIONS)
+            Compaction.commit(dataset, [tasks[0].execute(dataset)], options)
         return bool(tasks)
 
     while persist(address, uri, one):
@@ -48,6 +52,6 @@ def fragments_after(dataset: lance.LanceDataset) -> int:
     return left
 
 
-def _tasks(dataset: lance.LanceDataset) -> list[CompactionTask]:
-    tasks: list[CompactionTask] = Compaction.plan(dataset, _OPTIONS).tasks
+def _tasks(dataset: lance.LanceDataset, options: Mapping[str, Any] = _OPTIONS) -> list[CompactionTask]:
+    tasks: list[CompactionTask] = Compaction.plan(dataset, dict(options)).tasks
     return tasks

@@ -88,6 +88,12 @@ def ensure_columns(address: TableAddress, uri: str, schema: pa.Schema) -> lance.
     raise CommitContention(f"Columns could not be added to {uri}.", "Run the job again later.")
 
 
+def is_overtaken(dataset: lance.LanceDataset, address: TableAddress, uri: str) -> bool:
+    """Whether there is a newer version: a deletion removes the files of older ones at once, also under a reader."""
+    now = open_dataset(address, uri)
+    return now is not None and now.version != dataset.version
+
+
 def as_ours(error: BaseException, uri: str) -> ClipflowError:
     """A foreign error of Lance as one of ours."""
     ours = storage_error(error, uri, "open the table")

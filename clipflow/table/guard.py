@@ -18,7 +18,7 @@ from lance.fragment import FragmentMetadata
 
 from clipflow.errors import CommitContention
 from clipflow.table.address import TableAddress
-from clipflow.table.dataset import as_ours, open_dataset
+from clipflow.table.dataset import as_ours, is_overtaken, open_dataset
 
 _NEVER_A_FRAGMENT = 0xFFFFFFFF
 _PATIENCE_SECONDS = 600.0
@@ -31,7 +31,7 @@ class Change:
     Attributes:
         new: Staged fragments whose rows appear.
         removed: Row addresses (`_rowaddr`) whose rows vanish in the same version.
-        always: Commit even when nothing appears or vanishes, so that every commit that began before conflicts.
+        always: Commit a version even if no row changes, so that every commit decided on an older one conflicts.
     """
 
     new: list[FragmentMetadata] = field(default_factory=list)
@@ -65,28 +65,41 @@ def guarded_commit(
         dataset = open_dataset(address, uri)
         if dataset is None:
             raise as_ours(FileNotFoundError(uri), uri)
-        change = decide(dataset)
-        if change is None or not (change.new or change.removed or change.always):
-            return dataset
-        gone, updated = _removals(dataset, change.removed)
-        operation = lance.LanceOperation.Update(
-            removed_fragment_ids=[_NEVER_A_FRAGMENT, *gone],
-            updated_fragments=updated,
-            new_fragments=change.new,
-            fields_modified=[],
-            fields_for_preserving_frag_bitmap=[],
-        )
-        transaction = lance.Transaction(dataset.version, operation, transaction_properties=dict(properties))
         try:
-            return lance.LanceDataset.commit(uri, transaction, max_retries=0, storage_options=address.options)
-        except CommitConflictError:
-            time.sleep(random.uniform(0, pause))
-            pause = min(pause * 1.5, 0.5)
-        except (ValueError, OSError) as error:
-            raise as_ours(error, uri) from error
+            change = decide(dataset)
+        except (ValueError, OSError):
+            if not is_overtaken(dataset, address, uri):
+                raise
+        else:
+            if change is None or not (change.new or change.removed or change.always):
+                return dataset
+            try:
+                return _commit(dataset, change, address, uri, properties)
+            except CommitConflictError:
+                pass
+            except (ValueError, OSError) as error:
+                if not is_overtaken(dataset, address, uri):
+                    raise as_ours(error, uri) from error
+        time.sleep(random.uniform(0, pause))
+        pause = min(pause * 1.5, 0.5)
     raise CommitContention(
         f"Other writers of {uri} won every commit for {_PATIENCE_SECONDS:.0f} seconds.", "Run the job again later."
     )
+
+
+def _commit(
+    dataset: lance.LanceDataset, change: Change, address: TableAddress, uri: str, properties: Mapping[str, str]
+) -> lance.LanceDataset:
+    gone, updated = _removals(dataset, change.removed)
+    operation = lance.LanceOperation.Update(
+        removed_fragment_ids=[_NEVER_A_FRAGMENT, *gone],
+        updated_fragments=updated,
+        new_fragments=change.new,
+        fields_modified=[],
+        fields_for_preserving_frag_bitmap=[],
+    )
+    transaction = lance.Transaction(dataset.version, operation, transaction_properties=dict(properties))
+    return lance.LanceDataset.commit(uri, transaction, max_retries=0, storage_options=address.options)
 
 
 def write_fragments(

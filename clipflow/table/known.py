@@ -1,7 +1,7 @@
 """Bytes that the table knows: the same bytes are never embedded twice, whatever they are called."""
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +12,8 @@ from clipflow.table.address import TableAddress
 from clipflow.table.images import open_images
 
 COPIED = ("image_id", "content_sha256", *PIXEL_COLUMNS, "embedded_at", "vector")
+
+Row = dict[str, object]
 
 
 class KnownBytes:
@@ -28,23 +30,26 @@ class KnownBytes:
         self._prefixes = np.empty(0, np.uint64)
         self._refresh()
 
-    def by_content(self, contents: Iterable[str]) -> dict[str, dict[str, object]]:
+    def by_content(self, contents: Iterable[str]) -> dict[str, Row]:
         """Rows that have a vector, one per content hash that is known."""
         wanted = list(dict.fromkeys(contents))
-        if not wanted:
-            return {}
-        with self._lock:
-            self._refresh()
-            return {str(row["content_sha256"]): row for row in self._rows("content_sha256", self._held(wanted))}
+        return self._at_latest(lambda: self._rows("content_sha256", self._held(wanted))) if wanted else {}
 
-    def by_id(self, image_ids: Iterable[str]) -> dict[str, dict[str, object]]:
+    def by_id(self, image_ids: Iterable[str]) -> dict[str, Row]:
         """Rows that have a vector, by image_id."""
         wanted = list(image_ids)
-        if not wanted:
-            return {}
+        return self._at_latest(lambda: self._rows("image_id", wanted)) if wanted else {}
+
+    def _at_latest(self, read: Callable[[], dict[str, Row]]) -> dict[str, Row]:
         with self._lock:
-            self._refresh()
-            return {str(row["image_id"]): row for row in self._rows("image_id", wanted)}
+            while True:
+                try:
+                    self._refresh()
+                    return read()
+                except (ValueError, OSError):
+                    # Who forgets a row removes the files of older versions at once, also under a reader.
+                    if self._dataset.latest_version == self._dataset.version:
+                        raise
 
     def _held(self, contents: list[str]) -> list[str]:
         """Those that the table may hold: another content can begin as one of its does."""
@@ -54,16 +59,16 @@ class KnownBytes:
         places = np.minimum(np.searchsorted(self._prefixes, prefixes), len(self._prefixes) - 1)
         return [contents[i] for i in np.flatnonzero(self._prefixes[places] == prefixes)]
 
-    def _rows(self, column: str, values: list[str]) -> list[dict[str, object]]:
+    def _rows(self, column: str, values: list[str]) -> dict[str, Row]:
         if not values:
-            return []
+            return {}
         wanted = pc.field(column).isin(pa.array(values)) & (pc.field("status") != "failed")
         found: pa.Table = self._dataset.to_table(columns=list(COPIED), filter=wanted)
         vectors = found.column("vector").combine_chunks()
         width = vectors.type.list_size
         flat = vectors.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
         rows = found.drop_columns(["vector"]).to_pylist()
-        return [{**row, "vector": flat[i]} for i, row in enumerate(rows)]
+        return {str(row[column]): {**row, "vector": flat[i]} for i, row in enumerate(rows)}
 
     def _refresh(self) -> None:
         self._dataset.checkout_latest()

@@ -10,7 +10,7 @@ from lance.commit import CommitConflictError
 
 from clipflow.errors import CommitContention
 from clipflow.table.address import TableAddress
-from clipflow.table.dataset import as_ours, open_dataset
+from clipflow.table.dataset import as_ours, is_overtaken, open_dataset
 
 _PATIENCE_SECONDS = 600.0
 # Lance has an exception of its own for this in some places only; in others it is a bare OSError or ValueError.
@@ -38,7 +38,7 @@ def persist(address: TableAddress, uri: str, act: Callable[[lance.LanceDataset],
         try:
             return act(dataset)
         except (ValueError, OSError, RuntimeError) as error:
-            if not is_conflict(error):
+            if not is_conflict(error) and not is_overtaken(dataset, address, uri):
                 raise as_ours(error, uri) from error
             time.sleep(random.uniform(0, pause))
             pause = min(pause * 1.5, 2.0)

@@ -18,10 +18,11 @@ from clipflow.schema import COUNTS, RUNS, VERDICTS
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import ensure_columns, ensure_dataset, open_dataset
 from clipflow.table.guard import Change, guarded_commit, write_fragments
+from clipflow.table.process import this_process
 from clipflow.version import __version__
 
 HEARTBEAT_SECONDS = 60.0
-RUNNING = "running"
+RUNNING, CLOSED = "running", "closed"
 
 
 class Operation:
@@ -40,7 +41,7 @@ class Operation:
         self._address = address
         self._report = report
         self._row: dict[str, Any] = {**record, "state": RUNNING, "started_at": datetime.now(UTC)}
-        self._row["from_version"] = report.version
+        self._row |= {"from_version": report.version, "process": this_process()}
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._beat: threading.Thread | None = None
@@ -50,6 +51,12 @@ class Operation:
     def run_id(self) -> str:
         """The operation's id."""
         return str(self._row["run_id"])
+
+    @property
+    def began(self) -> datetime:
+        """When it began, by this machine's clock."""
+        began: datetime = self._row["started_at"]
+        return began
 
     @property
     def properties(self) -> dict[str, str]:

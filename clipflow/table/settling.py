@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import lance
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.columns import with_values
+from clipflow.policy.check import match_columns
 from clipflow.policy.judge import Bools
 from clipflow.policy.scorers.base import Floats
 from clipflow.policy.scorers.duplicate import NOBODY, Places
@@ -68,20 +71,45 @@ def settle_rows(
 
 
 def settled_change(
-    address: TableAddress, dataset: lance.LanceDataset, coming: pa.Table | None, leaving: Sequence[int]
+    address: TableAddress, dataset: lance.LanceDataset, coming: pa.Table, leaving: Sequence[int]
 ) -> Change:
     """The change that replaces rows by others, whoever asked for it, with all that follows from it.
 
     Args:
-        coming: Rows with the columns of the table, each with the verdict of its own scores; None when rows only leave.
+        coming: Rows with the columns of the table, each with the verdict of its own scores.
         leaving: Row addresses.
     """
     policy = policy_of(metadata(dataset))
-    rows = coming if coming is not None else dataset.schema.empty_table()
     if has_duplicates(policy):
-        together = settle_rows(dataset, policy, {}, rows, leaving)
-        rows, leaving = together.rows, together.leaving
-    return Change(write_rows(rows, address, dataset) if len(rows) else [], list(leaving))
+        together = settle_rows(dataset, policy, {}, coming, leaving)
+        coming, leaving = together.rows, together.leaving
+    return Change(write_rows(coming, address, dataset) if len(coming) else [], list(leaving))
+
+
+def change_without(address: TableAddress, dataset: lance.LanceDataset, leaving: Sequence[int]) -> Change:
+    """The change that removes rows: those that they were originals of are judged anew, and none names them any more.
+
+    Args:
+        leaving: Row addresses.
+    """
+    if not leaving:
+        return Change()
+    gone = pa.array(leaving, pa.uint64())
+    keys = dataset.to_table(columns=["image_id"], with_row_address=True)
+    keys = keys.filter(pc.is_in(keys.column("_rowaddr"), gone)).column("image_id").combine_chunks()
+    # Columns of rules that the policy no longer has keep what they said.
+    former = {name for name in dataset.schema.names if name.startswith("match_")}
+    former -= set(match_columns(policy_of(metadata(dataset))))
+    if not former:
+        return settled_change(address, dataset, dataset.schema.empty_table(), leaving)
+    naming = reduce(or_, (pc.field(name).isin(keys) for name in sorted(former)))
+    rows = dataset.to_table(filter=naming, with_row_address=True)
+    rows = rows.filter(pc.invert(pc.is_in(rows.column("_rowaddr"), gone)))
+    for name in former:
+        kept = pc.if_else(pc.is_in(rows.column(name), keys), None, rows.column(name))
+        rows = with_values(rows, name, kept.combine_chunks())
+    addresses = rows.column("_rowaddr").to_pylist()
+    return settled_change(address, dataset, rows.drop_columns(["_rowaddr"]), [*leaving, *addresses])
 
 
 def differing(census: Census, settled: Settled) -> Bools:

@@ -10,10 +10,12 @@ from typing import Any, Self
 
 import lance
 import pyarrow as pa
+import pyarrow.compute as pc
 from lance.fragment import FragmentMetadata
 
 from clipflow.schema import TIME
 from clipflow.table.address import TableAddress
+from clipflow.table.forgotten import Forgotten, read_forgotten
 from clipflow.table.guard import write_fragments
 
 Triple = tuple[int, str, str]
@@ -92,7 +94,7 @@ def triples_of(dataset: lance.LanceDataset) -> list[Triple]:
 def stage_rows(
     rows: pa.Table, seconds: Mapping[str, float], address: TableAddress, dataset: lance.LanceDataset
 ) -> Receipt:
-    """Write judged rows for the table as `dataset` sees it.
+    """Write judged rows for the table as `dataset` sees it; of forgotten ones only their places.
 
     Args:
         rows: As `Embed` gives them: the table's columns, and the bookkeeping that the receipt takes over.
@@ -100,7 +102,21 @@ def stage_rows(
     """
     precisions = frozenset(rows.column("precision").drop_null().to_pylist())
     keys = rows.select(KEYS.names).cast(KEYS)
+    # The commit drops them anyway, but their values would stay in the file until a clean-up.
+    rows = _blanked(rows, read_forgotten(address))
     return Receipt(write_rows(rows, address, dataset), triples_of(dataset), keys, dict(seconds), precisions)
+
+
+def _blanked(rows: pa.Table, forgotten: Forgotten) -> pa.Table:
+    pairs = zip(rows.column("image_id").to_pylist(), rows.column("content_sha256").to_pylist(), strict=True)
+    stays = pa.array([not forgotten.covers(*pair) for pair in pairs], pa.bool_())
+    if pc.all(stays).as_py():
+        return rows
+    # Rows are copied, not set to null: under a null the value would still be there, and be written.
+    kept = rows.filter(stays)
+    blank = pa.Table.from_pylist([{"image_id": ""}], rows.schema)
+    places = pc.if_else(stays, pc.subtract(pc.cumulative_sum(stays.cast(pa.int64())), 1), len(kept))
+    return pa.concat_tables([kept, blank]).take(places)
 
 
 def write_rows(rows: pa.Table, address: TableAddress, dataset: lance.LanceDataset) -> list[FragmentMetadata]:

@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import clipflow
+from clipflow.forget.forget import forget
 from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec
+from clipflow.uri import canonical, image_id
 from tests.catalogues import job, picture, rows
 
 RULES: dict[str, dict[str, Any]] = {
@@ -155,3 +157,22 @@ def test_a_review_makes_originals_and_takes_them(tmp_path: Path) -> None:
     assert told() == [("accepted", None), *[("rejected", 0)] * 4]
     version = table.images.version
     assert rejudge(str(tmp_path / "t.lance"), spec.policy).version == version
+
+
+@pytest.mark.parametrize("names", [["near", "same"], ["small"]])
+def test_forgetting_an_original_tells_its_copies_anew(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "images").mkdir()
+    for name in range(5):
+        upload(tmp_path / "images", name, seed=1, height=64, day=name)
+    clipflow.run(spec_of(tmp_path, ["near", "same"]), ray="none")
+    # By a policy without duplicates the columns of those before it still name the original.
+    rejudge(str(tmp_path / "t.lance"), spec_of(tmp_path, names).policy)
+    receipt = forget(str(tmp_path / "t.lance"), uris=[str(tmp_path / "images" / "0.png")], wait=0)
+    assert (receipt.forgotten, receipt.verified) == (1, True)
+    forgotten = image_id(canonical(tmp_path / "images" / "0.png"))
+    found = rows(tmp_path / "t.lance")
+    assert len(found) == 4
+    assert forgotten not in {row[f"match_{name}"] for row in found.values() for name in ("near", "same")}
+    assert_told_from_the_set(tmp_path / "t.lance", names)
+    report = clipflow.run(spec_of(tmp_path, names), ray="none").document()
+    assert (report["forgotten"], report["unchanged"]) == (1, 4)

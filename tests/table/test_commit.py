@@ -192,3 +192,27 @@ def test_an_emptied_table_takes_rows_again(tmp_path: Path) -> None:
     second = assignment(tmp_path, "b")
     commit(second, staged(second, {"key": 1}))
     assert rows(table(tmp_path))[KEY]["run_id"] == "b"
+
+
+def data_files(folder: Path) -> set[str]:
+    return {path.name for path in (folder / "t.lance" / "data").iterdir()}
+
+
+def test_staged_files_that_no_version_names_go(tmp_path: Path) -> None:
+    given = assignment(tmp_path, "a")
+    commit(given, staged(given, {"key": 1, "second": 5}))
+    there = data_files(tmp_path)
+    later = assignment(tmp_path, "b")
+    older, mixed = staged(later, {"key": 1}), staged(later, {"key": 1, "second": 2}, {"key": 2})
+    commit(later, older, mixed)
+    left = {file.path for part in lance.dataset(str(table(tmp_path))).get_fragments() for file in part.metadata.files}
+    assert data_files(tmp_path) == left
+    assert there < left
+
+
+def test_a_receipt_that_comes_twice_keeps_its_files(tmp_path: Path) -> None:
+    given = assignment(tmp_path, "a")
+    receipt = staged(given, {"key": 1})
+    commit(given, receipt)
+    assert commit(given, receipt).outcomes == {}
+    assert len(rows(table(tmp_path))) == 1

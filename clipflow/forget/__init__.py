@@ -1,0 +1,1 @@
+"""Forgetting: rows removed for good, from every file under the table, and a proof of it."""
