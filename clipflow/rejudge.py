@@ -86,12 +86,13 @@ def rejudge(table: str, policy: PolicySpec, *, dry_run: bool = False, storage: S
 def _rejudge(
     address: TableAddress, judging: "Judging", operation: Operation, report: Judgement, clock: RunReport
 ) -> None:
+    # Before the table is read: a deletion waits for operations that are open, and must not miss one that reads a row.
+    operation.open()
     found = judging.all_of(open_images(address))
     _count(report, found)
     new_policy = report.policy_id != report.from_policy_id or judging.changed_scores(open_images(address))
     if not new_policy and not found.stale.any():
         return
-    operation.open()
     judging.announce(address)
     log.info("judge: %d of %d rows change their status", report.changed, len(found.census))
     if found.stale.any():

@@ -118,7 +118,7 @@ class S3Server:
         command += [f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}"]
         command += ["-s3", f"-s3.port={s3}", f"-s3.config={self._folder / 's3.json'}", "-s3.iam=false"]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
-        command += ["-master.volumeSizeLimitMB=64", "-volume.max=50", "-volume.preStopSeconds=0"]
+        command += ["-master.volumeSizeLimitMB=64", "-volume.max=500", "-volume.preStopSeconds=0"]
         with open(self._folder / "log", "wb") as log:
             self._server = subprocess.Popen(
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, cwd=self._folder

@@ -217,7 +217,6 @@ def test_every_row_leads_to_its_run(tmp_path: Path) -> None:
         {"compute": {"backend": "openvino"}},
         {"source": {"allow_private": True}},
         {"source": {"deleted": "reject", "kind": "manifest"}},
-        {"policy": {"rules": [{"name": "x", "score": "near_duplicate", "reject_above": 0.9}]}},
     ],
 )
 def test_what_comes_later_is_refused_and_not_ignored(tmp_path: Path, more: dict[str, object]) -> None:

@@ -178,9 +178,9 @@ def test_a_job_beside_us_keeps_what_it_staged(tmp_path: Path) -> None:
         gather_secrets(files, secrets)
         erase(files, secrets, forgetting, Erased())
         assert verify(files, secrets).found == {}
-        commit_receipts(given.address, [fine], beside, given.spec.policy.policy_id)
+        commit_receipts(given, [fine], beside)
         with pytest.raises(StagedFilesGone):
-            commit_receipts(given.address, [lost], beside, given.spec.policy.policy_id)
+            commit_receipts(given, [lost], beside)
     assert rows(tmp_path / "t.lance").keys() == {image_id(uri_of(key)) for key in (2, 4)}
 
 
@@ -240,7 +240,7 @@ def write(folder: Path, number: int, begin: Any) -> None:
             operation.open()
             waiting = staged(given, items)
             time.sleep(chance.uniform(0, 0.05))
-            commit_receipts(given.address, [waiting], operation, given.spec.policy.policy_id)
+            commit_receipts(given, [waiting], operation)
 
 
 def test_nothing_returns_beside_writers_of_the_same_images(tmp_path: Path) -> None:

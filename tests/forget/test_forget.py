@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import clipflow
 from clipflow.cli import main
-from clipflow.errors import NotErased, TableError, UsageError
+from clipflow.errors import TableError, UsageError
 from clipflow.forget.forget import forget
 from clipflow.forget.receipt import Receipt
 from clipflow.schema import FORGOTTEN
@@ -341,16 +341,3 @@ def test_the_receipt_says_what_lies_outside(tmp_path: Path, capsys: pytest.Captu
     for word in ("task logs", "Ray logs", "bucket", "backups"):
         assert word in said["outside"]
     assert "task logs" in Receipt("t", 1, 1, 0, scanned=said["scanned"]).text()
-
-
-def test_a_pointer_at_a_forgotten_row_is_a_trace(tmp_path: Path) -> None:
-    """`match_<rule>` names another row's id: until it is judged anew nothing is called verified."""
-    fill(tmp_path, [whole(1), whole(2)])
-    dataset = lance.dataset(uri(tmp_path))
-    dataset.add_columns({"match_twin": f"'{image_id(uri_of(1))}'"})
-    with pytest.raises(NotErased) as caught:
-        forget(uri(tmp_path), uris=[uri_of(1)])
-    report = caught.value.report
-    assert report is not None
-    assert {kind for kinds in report["found"].values() for kind in kinds} == {"key"}
-    assert forget(uri(tmp_path), uris=[uri_of(2)]).verified
