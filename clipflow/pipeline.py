@@ -30,7 +30,7 @@ from clipflow.table.commit import commit_receipts
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.images import check_images, ensure_images
-from clipflow.table.retention import expire, kept_from
+from clipflow.table.retention import expire
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt
 from clipflow.table.withdraw import withdraw
@@ -82,10 +82,8 @@ def run(
             operation.open()
             rows, report.version = withdraw(assignment.address, left.gone_rows(spec.table.commit_rows), operation)
             report.withdrawn += rows
-        if (before := kept_from(spec.retention_days)) is not None and report.version is not None:
-            expired, report.version = expire(assignment.address, before, operation)
-            operation.note(expired=expired)
-            log.info("retention: %d rows older than %d days removed", expired, spec.retention_days)
+        if spec.retention_days is not None and report.version is not None:
+            report.version = expire(assignment.address, spec.retention_days, operation)
         report.check(spec.limits.max_failed_share)
     return report
 

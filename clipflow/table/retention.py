@@ -3,6 +3,7 @@
 Nothing is entombed: its age is what keeps an old object away, and a newer upload under its address is welcome.
 """
 
+import logging
 from datetime import UTC, datetime, timedelta
 
 import lance
@@ -13,6 +14,8 @@ from clipflow.table.images import open_images
 from clipflow.table.runs import Operation
 from clipflow.table.settling import change_without
 
+log = logging.getLogger("clipflow")
+
 AGE = ("source_modified", "embedded_at")
 """A row is as old as its source, or where the store does not say that, as its embedding."""
 
@@ -22,17 +25,15 @@ def kept_from(days: int | None) -> datetime | None:
     return None if days is None else datetime.now(UTC) - timedelta(days=days)
 
 
-def expire(address: TableAddress, before: datetime, operation: Operation) -> tuple[int, int]:
+def expire(address: TableAddress, days: int, operation: Operation) -> int:
     """Remove rows that are older, from the latest version; files hold them until `clipflow forget --older-than`.
 
     Returns:
-        How many, and the table's version afterwards.
+        The table's version afterwards.
     """
+    before = datetime.now(UTC) - timedelta(days=days)
     condition = f"coalesce({', '.join(AGE)}) < timestamp '{before.isoformat(sep=' ')}'"
     dataset = open_images(address)
-    if not dataset.count_rows(condition):
-        return 0, int(dataset.version)
-    operation.open()
     removed: list[int] = []
 
     def decide(dataset: lance.LanceDataset) -> Change:
@@ -42,5 +43,9 @@ def expire(address: TableAddress, before: datetime, operation: Operation) -> tup
         removed = rows.column("_rowaddr").to_pylist()
         return change_without(address, dataset, removed)
 
-    version = guarded_commit(address, address.images, decide, operation.properties).version
-    return len(removed), int(version)
+    if dataset.count_rows(condition):
+        operation.open()
+        dataset = guarded_commit(address, address.images, decide, operation.properties)
+    operation.note(expired=len(removed))
+    log.info("retention: %d rows older than %d days removed", len(removed), days)
+    return int(dataset.version)

@@ -17,6 +17,24 @@ from tests.table.staging import assignment
 RUN_COLUMNS = {"run_id", "embedded_at", "judged_at"}
 
 
+# Labels and captions cross to the workers, duplicates are told where all rows are.
+POLICY = {
+    "rules": [
+        {
+            "name": "red",
+            "score": "zero_shot",
+            "labels": {"red": ["red", "crimson"], "other": "blue"},
+            "label": "red",
+            "none": "other",
+            "keep": ["other"],
+            "review_above": 0.9,
+        },
+        {"name": "twice", "score": "near_duplicate", "reject_above": 0.999},
+        {"name": "both", "score": "expression", "sql": "score_red > 0.5 and score_twice > 0.5", "review_above": 0},
+    ]
+}
+
+
 def without_run(found: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {key: {name: v for name, v in row.items() if name not in RUN_COLUMNS} for key, row in found.items()}
 
@@ -30,7 +48,7 @@ def catalogue(folder: Path) -> Path:
 
 @pytest.fixture
 def inline_rows(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    clipflow.run(job(catalogue(tmp_path / "images"), tmp_path / "inline.lance"), ray="none")
+    clipflow.run(job(catalogue(tmp_path / "images"), tmp_path / "inline.lance", policy=POLICY), ray="none")
     return rows(tmp_path / "inline.lance")
 
 
@@ -38,9 +56,8 @@ def inline_rows(tmp_path: Path) -> dict[str, dict[str, Any]]:
 def test_ray_writes_the_rows_of_this_process(
     tmp_path: Path, joined_ray: str, inline_rows: dict[str, dict[str, Any]], gpus: int
 ) -> None:
-    spec = job(
-        tmp_path / "images", tmp_path / "ray.lance", compute={"gpus_per_encoder": gpus}, table={"commit_rows": 20}
-    )
+    compute, table = {"gpus_per_encoder": gpus}, {"commit_rows": 20}
+    spec = job(tmp_path / "images", tmp_path / "ray.lance", compute=compute, table=table, policy=POLICY)
     report = clipflow.run(spec, ray=joined_ray).document()
     assert (report["listed"], report["embedded"], report["failed"]) == (72, 71, 1)
     assert report["seconds"]["decode"] > 0

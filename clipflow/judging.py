@@ -1,0 +1,155 @@
+"""A policy made ready for a table: what its rows come to, and how they are told so."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import lance
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from clipflow.columns import with_values
+from clipflow.encoders import EncoderInfo, encoder_spec, text_encoder
+from clipflow.errors import PolicyChanged
+from clipflow.policy.check import check_policy, fingerprints, match_columns, score_columns
+from clipflow.policy.judge import Bools, prepare
+from clipflow.policy.rescore import known_scores, rescore
+from clipflow.policy.scorers.base import TextEncoder
+from clipflow.policy.settle import Settled, Start, settle
+from clipflow.schema import TIME
+from clipflow.spec import PolicySpec
+from clipflow.table.address import TableAddress
+from clipflow.table.census import Census
+from clipflow.table.dataset import ensure_columns, metadata
+from clipflow.table.guard import Change, guarded_commit
+from clipflow.table.images import about_images, scores_of
+from clipflow.table.persist import persist
+from clipflow.table.runs import Operation
+from clipflow.table.settling import differing, settled_columns, with_settled
+from clipflow.table.stage import write_rows
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the rows of one version come to.
+
+    Attributes:
+        stale: bool [N], rows that are stored otherwise.
+        rescored: By rule, how many rows its scores were computed for.
+    """
+
+    census: Census
+    settled: Settled
+    stale: Bools
+    rescored: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Judging:
+    """A policy that is ready to be applied to a table.
+
+    Attributes:
+        fingerprints: By rule, what its scores follow from.
+        prepared: By rule, what scoring needs.
+    """
+
+    policy: PolicySpec
+    fingerprints: dict[str, str]
+    prepared: dict[str, Any]
+    encode_texts: TextEncoder
+
+    @classmethod
+    def of(cls, policy: PolicySpec, dataset: lance.LanceDataset) -> "Judging":
+        """Check the policy against the table, encode its labels and read its weights."""
+        about = about_images(dataset)
+        info = EncoderInfo.from_card(json.loads(about["encoder"]))
+        captions = bool(dataset.count_rows("caption IS NOT NULL"))
+        attributes = [name.removeprefix("attr_") for name in dataset.schema.names if name.startswith("attr_")]
+        check_policy(policy, info, captions=captions, attributes=attributes)
+        encode = text_encoder(encoder_spec(info), info)
+        return cls(policy, fingerprints(policy, info), prepare(policy, info, encode), encode)
+
+    def all_of(self, dataset: lance.LanceDataset) -> Found:
+        """Every row of a version, decided anew."""
+        census = Census(dataset, self.policy)
+        known = known_scores(census, self.policy, self.fingerprints, scores_of(metadata(dataset)))
+        columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
+        settled = settle(self.policy, self.prepared, census, Start.anew(self.policy, census, columns))
+        rescored = {rule: int((census.embedded & ~mask).sum()) for rule, mask in known.items()}
+        rescored = {rule: rows for rule, rows in rescored.items() if f"score_{rule}" in columns}
+        return Found(census, settled, self._stale(census, settled), rescored)
+
+    def rest_of(self, dataset: lance.LanceDataset, before: Found) -> Found:
+        """The rows of a later version, decided anew where they are others than before."""
+        census = Census(dataset, self.policy)
+        start = Start.carried(self.policy, census, before.census, before.settled)
+        known = known_scores(census, self.policy, self.fingerprints, scores_of(metadata(dataset)))
+        known = {rule: mask | ~start.fresh for rule, mask in known.items()}
+        columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
+        for name, values in columns.items():
+            start.columns[name][start.fresh] = values[start.fresh]
+        settled = settle(self.policy, self.prepared, census, start)
+        return Found(census, settled, self._stale(census, settled), {})
+
+    def announce(self, address: TableAddress) -> None:
+        """Write the policy into the table's metadata, and add the columns that its scores need."""
+        fields = [pa.field(name, pa.float32()) for name in score_columns(self.policy)]
+        fields += [pa.field(name, pa.string()) for name in match_columns(self.policy)]
+        ensure_columns(address, address.images, pa.schema(fields))
+
+        def once(dataset: lance.LanceDataset) -> None:
+            there = metadata(dataset)
+            # Of policies before this one too: rows that wait for their new verdict have scores of theirs.
+            scores = {**scores_of(there), self.policy.policy_id: self.fingerprints}
+            values = {
+                "policy_id": self.policy.policy_id,
+                "policy": json.dumps(self.policy.body(), sort_keys=True),
+                "scores": json.dumps(scores, sort_keys=True),
+            }
+            if any(there.get(key) != value for key, value in values.items()):
+                dataset.update_schema_metadata(values)
+
+        persist(address, address.images, once)
+
+    def changed_scores(self, dataset: lance.LanceDataset) -> bool:
+        """Whether the same policy now gives other scores: a file that it names has changed."""
+        return scores_of(metadata(dataset)).get(self.policy.policy_id) != self.fingerprints
+
+    def ensure_current(self, dataset: lance.LanceDataset) -> None:
+        """Raises PolicyChanged when another judge was faster."""
+        if metadata(dataset)["policy_id"] != self.policy.policy_id:
+            raise PolicyChanged(f"{dataset.uri} got another policy meanwhile.", "Judge again, if this one shall hold.")
+
+    def rewritten(self, found: Found) -> pa.Table:
+        """The stale rows' new values, in the order of their row ids."""
+        places = np.flatnonzero(found.stale)
+        places = places[np.argsort(found.census.row_ids[places])]
+        columns = settled_columns(found.census, found.settled, places)
+        return pa.table({"_rowid": found.census.row_ids[places], **columns, **self._provenance(len(places))})
+
+    def seal(self, address: TableAddress, operation: Operation, found: Found) -> lance.LanceDataset:
+        """Judge what came meanwhile, in a commit that conflicts with every commit that began before it."""
+
+        def decide(dataset: lance.LanceDataset) -> Change:
+            operation.ensure_open()
+            self.ensure_current(dataset)
+            rest = self.rest_of(dataset, found)
+            places = np.flatnonzero(rest.stale)
+            if not len(places):
+                return Change(always=True)
+            rows = with_settled(rest.census.rows(places), rest.census, rest.settled, places)
+            for name, values in self._provenance(len(places)).items():
+                rows = with_values(rows, name, values)
+            return Change(write_rows(rows, address, dataset), rest.census.addresses[places].tolist(), always=True)
+
+        return guarded_commit(address, address.images, decide, operation.properties)
+
+    def _stale(self, census: Census, settled: Settled) -> Bools:
+        other = pc.not_equal(census.strings("policy_id"), self.policy.policy_id).fill_null(True)
+        return np.asarray(differing(census, settled) | other.to_numpy(zero_copy_only=False))
+
+    def _provenance(self, rows: int) -> dict[str, pa.Array]:
+        moment = pa.array([datetime.now(UTC)] * rows, TIME)
+        return {"policy_id": pa.array([self.policy.policy_id] * rows, pa.string()), "judged_at": moment}
