@@ -15,7 +15,8 @@ Embeds the images that arrived during the data interval and lands one row per im
 * The window is the data interval, widened backwards by six hours for uploads that were slow to finish;
   what the table holds already is not done again. Catch-up, backfills and retries are therefore safe, also in parallel.
 * A gate: `audit_table` looks at the table after a run that changed it, and the asset `clip_embeddings`, which
-  `clip_maintain_table` waits for to publish, is announced only when the condition on the form does not hold.
+  `clip_maintain_table` waits for to publish, is announced only when the condition on the form, such as
+  `rejected_share > 0.2`, does not hold. Without a condition nothing is audited, and every change is announced.
 * `conn_id` names a connection of the type *Ray Jobs*; `local` embeds in the worker's own process.
 
 With `CLIPFLOW_START`, Airflow catches up from that day by itself. Without, it goes on from now, and days before
@@ -41,7 +42,7 @@ with DAG(
         "job_file": job_file_param(),
         "conn_id": conn_id_param(),
         "fail_if": Param(
-            os.environ.get("CLIPFLOW_FAIL_IF", "rejected_share > 0.9"),
+            os.environ.get("CLIPFLOW_FAIL_IF", ""),
             type="string",
             title="Do not publish if",
             description="A condition of `clipflow audit --fail-if`; empty, everything is published.",

@@ -114,7 +114,8 @@ class AuditTableOperator(TableOperator):
         fail_if: A condition that makes the task fail.
         html: Where the page goes, on the cluster.
         gates: A task before this one whose change of the table is announced only when the audit passed: the outlets
-            of this task carry that task's event. When it changed nothing, there is nothing to audit, and it is skipped.
+            of this task carry that task's event. When it changed nothing this one is skipped; without `fail_if` it
+            audits nothing and announces.
         **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
     """
 
@@ -140,8 +141,13 @@ class AuditTableOperator(TableOperator):
 
     def execute(self, context: Context) -> Report:
         """As every operator, unless there is nothing to audit."""
-        if self.gates is not None and not moved(self._gated(context)):
+        if self.gates is None:
+            return super().execute(context)
+        if not moved(self._gated(context)):
             raise AirflowSkipException(f"The task {self.gates} changed nothing, so there is nothing to audit.")
+        if not (self.fail_if or "").strip():
+            self.log.info("No condition is set: what %s changed is announced without an audit.", self.gates)
+            return self._finish(context, {"table": self.table, "fail_if": None})
         return super().execute(context)
 
     def told(self, context: Context, report: Report) -> Report | None:

@@ -71,8 +71,9 @@ class Run:
         patiently(lambda: self.stack.patch(self.path, {"new_state": state}))
 
     def jobs(self) -> dict[str, str]:
-        """Ray's jobs of this run: their states by their ids without the stem, in the order of the ids."""
-        mine = [job for job in self.stack.jobs() if (job["metadata"] or {}).get("dag_run_id") == self.run_id]
+        """Ray's jobs of this task: their states by their ids without the stem, in the order of the ids."""
+        task = {"dag_run_id": self.run_id, "task_id": self.task_id}
+        mine = [job for job in self.stack.jobs() if task.items() <= (job["metadata"] or {}).items()]
         states = {job["submission_id"].split("-", 2)[2]: job["status"] for job in mine}
         return dict(sorted(states.items()))
 
