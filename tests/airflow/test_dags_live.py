@@ -68,6 +68,23 @@ def test_maintenance_follows_embedding(stack: Stack, uploads: Catalogue, tmp_pat
     assert one["rendered_fields"]["keep_days"] == "7"
 
 
+def test_the_gate_audits_on_ray_and_stops_what_its_condition_names(
+    stack: Stack, uploads: Catalogue, tmp_path: Path
+) -> None:
+    job = tmp_path / "job.json"
+    source, target = {"uri": f"{uploads.folder}/"}, {"uri": f"{tmp_path}/gated.lance"}
+    job.write_text(json.dumps({"name": "t", "source": source, "encoder": {"model": "demo"}, "table": target}))
+    form = {"job_file": str(job), "conn_id": "ray_default", "fail_if": "rejected_share >= 0"}
+    with awake(stack, "clip_embed_daily"):
+        body = {"dag_run_id": f"gated-{time.time_ns()}", "logical_date": f"{LAST}T12:00:00Z", "conf": form}
+        patiently(lambda: stack.post("/dags/clip_embed_daily/dagRuns", body))
+        gate = Run(stack, "clip_embed_daily", body["dag_run_id"], "audit_table")
+        assert gate.wait(seconds=240)["state"] == "failed"
+    assert any("rejected_share >= 0" in line for line in gate.log())
+    assert gate.jobs() == {"0": "FAILED"}
+    assert Run(stack, "clip_embed_daily", body["dag_run_id"], "embed_images").xcom()["embedded"] > 0
+
+
 def test_a_partition_for_each_day(stack: Stack, uploads: Catalogue, tmp_path: Path) -> None:
     table, job = tmp_path / "days.lance", tmp_path / "job.json"
     source, target = {"uri": f"{uploads.folder}/"}, {"uri": str(table)}
