@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -58,7 +59,7 @@ class Assignment:
         source = self.spec.source
         return frozenset(["caption"] * bool(source.caption) + [f"attr_{name}" for name in source.attributes])
 
-    @property
+    @cached_property
     def about(self) -> dict[str, str]:
         """The metadata of a table that this run may write."""
         policy = self.spec.policy

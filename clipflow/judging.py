@@ -85,8 +85,7 @@ class Judging:
         """The rows of a later version, decided anew where they are others than before."""
         census = Census(dataset, self.policy)
         start = Start.carried(self.policy, census, before.census, before.settled)
-        known = known_scores(census, self.policy, self.fingerprints, scores_of(metadata(dataset)))
-        known = {rule: mask | ~start.fresh for rule, mask in known.items()}
+        known = {rule.name: ~start.fresh for rule in self.policy.rules}
         columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
         for name, values in columns.items():
             start.columns[name][start.fresh] = values[start.fresh]

@@ -69,11 +69,13 @@ def _rejudge(address: TableAddress, judging: Judging, operation: Operation, repo
     operation.open()
     found = judging.all_of(open_images(address))
     _count(report, found)
-    new_policy = report.policy_id != report.from_policy_id or judging.changed_scores(open_images(address))
-    if not new_policy and not found.stale.any():
+    other_policy = report.policy_id != report.from_policy_id
+    other_scores = judging.changed_scores(open_images(address))
+    if not (other_policy or other_scores or found.stale.any()):
         return
-    judging.announce(address)
     log.info("judge: %d of %d rows change their status", report.changed, len(found.census))
+    if other_policy:
+        judging.announce(address)
     if found.stale.any():
 
         def check(dataset: lance.LanceDataset) -> None:
@@ -81,6 +83,9 @@ def _rejudge(address: TableAddress, judging: Judging, operation: Operation, repo
             judging.ensure_current(dataset)
 
         rewrite_columns(address, judging.rewritten(found), check, operation.properties)
+    if other_scores and not other_policy:
+        # Last: under one policy_id nothing else tells rows that have other scores from those that wait for them.
+        judging.announce(address)
     report.version = int(judging.seal(address, operation, found).version)
 
 

@@ -42,8 +42,8 @@ with DAG(
         "job_file": job_file_param(),
         "conn_id": conn_id_param(),
         "fail_if": Param(
-            os.environ.get("CLIPFLOW_FAIL_IF", ""),
-            type="string",
+            os.environ.get("CLIPFLOW_FAIL_IF"),
+            type=["null", "string"],
             title="Do not publish if",
             description="A condition of `clipflow audit --fail-if`; empty, everything is published.",
         ),
@@ -61,7 +61,7 @@ with DAG(
     embed >> AuditTableOperator(
         task_id="audit_table",
         table="{{ ti.xcom_pull(task_ids='embed_images')['table'] }}",
-        fail_if="{{ params.fail_if }}",
+        fail_if="{{ params.fail_if or '' }}",
         gates="embed_images",
         conn_id="{{ params.conn_id }}",
         pool=os.environ.get("CLIPFLOW_POOL", "default_pool"),

@@ -33,6 +33,7 @@ from clipflow.table.dataset import metadata
 from clipflow.table.decision import Decision, Landed, Row
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change, guarded_commit
+from clipflow.table.images import scores_of
 from clipflow.table.runs import Operation
 from clipflow.table.settling import settle_rows
 from clipflow.table.stage import Receipt, fit, triples_of, write_rows
@@ -64,7 +65,7 @@ def commit_receipts(given: Assignment, receipts: Sequence[Receipt], operation: O
 
     def decide(dataset: lance.LanceDataset) -> Change:
         nonlocal landed, change
-        _check_policy(dataset, given.spec.policy.policy_id)
+        _check_policy(dataset, given)
         operation.ensure_open()
         landed = Landed(dataset.version)
         kept = [name for name in dataset.schema.names if _is_word(name) and name not in given.words]
@@ -137,8 +138,10 @@ def _existing(dataset: lance.LanceDataset, receipts: Sequence[Receipt], kept: Se
     return {row["image_id"]: row for row in rows.to_pylist()}
 
 
-def _check_policy(dataset: lance.LanceDataset, policy_id: str) -> None:
-    if metadata(dataset)["policy_id"] != policy_id:
+def _check_policy(dataset: lance.LanceDataset, given: Assignment) -> None:
+    there, policy_id = metadata(dataset), given.spec.policy.policy_id
+    scores = scores_of(there).get(policy_id)
+    if there["policy_id"] != policy_id or scores not in (None, scores_of(given.about)[policy_id]):
         raise PolicyChanged(
             f"The policy of {dataset.uri} changed while this run was under way.",
             "Run the job again with the table's new policy.",

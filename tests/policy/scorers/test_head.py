@@ -20,6 +20,7 @@ from clipflow.policy.check import check_policy, fingerprints
 from clipflow.policy.head_file import HeadFile, write_head
 from clipflow.policy.judge import prepare, score
 from clipflow.policy.scorers.base import Evidence
+from clipflow.rejudge import rejudge
 from clipflow.spec import EncoderSpec, PolicySpec
 from tests.catalogues import STUB, draw, job
 
@@ -122,6 +123,13 @@ def test_a_run_stores_the_score_and_notices_another_file_of_the_same_name(tmp_pa
     for act in (lambda: clipflow.plan(spec), lambda: clipflow.run(spec, ray="none")):
         with pytest.raises(PolicyError, match=r"The scores of rule 'nice' in .* follow from other weights"):
             act()
+    # The same policy, given anew, scores by the new weights; a second time there is nothing to do.
+    judged = rejudge(str(tmp_path / "t.lance"), spec.policy)
+    assert judged.rescored == {"nice": 4}
+    for row in lance.dataset(str(tmp_path / "t.lance")).to_table().to_pylist():
+        assert row["status"] == ("rejected" if row["score_nice"] < 0 else "accepted")
+    assert rejudge(str(tmp_path / "t.lance"), spec.policy).version == judged.version
+    assert clipflow.run(spec, ray="none").counts["unchanged"] == 4
 
 
 def test_a_head_of_another_checkpoint_is_refused_naming_both(tmp_path: Path) -> None:
