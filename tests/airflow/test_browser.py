@@ -251,7 +251,7 @@ def test_a_backfill_of_two_days(stack: Stack, page: Page, uploads: Catalogue) ->
 
     made = max(patiently(lambda: stack.get(f"/backfills?dag_id={DAILY}"))["backfills"], key=lambda found: found["id"])
     assert [made["from_date"][:10], made["to_date"][:10]] == [day.isoformat() for day in DAYS]
-    assert made["dag_run_conf"] == {"job_file": str(job), "conn_id": "ray_default"}
+    assert made["dag_run_conf"] == {"job_file": str(job), "conn_id": "ray_default", "fail_if": None}
 
     def over() -> list[Run] | None:
         found = patiently(lambda: stack.get(f"/backfills/{made['id']}"))
