@@ -5,6 +5,7 @@ Nothing here imports airflow before `Sandbox` has set where its home is.
 
 import os
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -94,7 +95,12 @@ class Sandbox:
         for task in dag.tasks:
             # dag.test() sits out the whole retry_delay.
             task.retries = 0
-        run = dag.test(logical_date=until, run_conf=params, run_after=run_after)
+        # dag.test() leaves the form's values behind as the DAG's own.
+        defaults = deepcopy(dag.params)
+        try:
+            run = dag.test(logical_date=until, run_conf=params, run_after=run_after)
+        finally:
+            dag.params = defaults
         tasks = {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
         return Outcome(run.run_id, str(run.state), tasks, {task: _result(run, task) for task in tasks})
 
