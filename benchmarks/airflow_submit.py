@@ -91,7 +91,7 @@ def _run(stack: Stack, dag: str, run_id: str) -> float:
         at = {
             str(line["event"]).strip(): line["timestamp"]
             for line in lines
-            if isinstance(line, dict) and line["timestamp"]
+            if isinstance(line, dict) and line.get("timestamp")
         }
         if _FROM in at and _TO in {word.rstrip(". ") for word in at}:
             paused = next(when for word, when in at.items() if word.startswith(_TO))

@@ -1,6 +1,7 @@
 """RayJobTrigger: waits for a Ray job in the triggerer, so that no worker slot is held meanwhile."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from clipflow_airflow.jobs import Unreachable
 LOG_KEY = "ray_log"
 """The XCom that holds how much of which job's log was told."""
 _STOP_TRIES = 5
+_SPREAD_SECONDS = 1.0
 _backlog = Backlog()
 
 
@@ -55,6 +57,8 @@ class RayJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event: the outcome, also when the job can no longer be seen."""
+        # A triggerer that starts takes over all jobs at once; at their own times they block neither it nor Ray's head.
+        await asyncio.sleep(random.uniform(0, _SPREAD_SECONDS))
         try:
             hook = RayJobsHook(self.conn_id)
             async with await hook.aget_conn() as jobs:
