@@ -136,6 +136,21 @@ del STRICT["rules"][1]["range"]
 LOOSE = {"rules": [{"name": "small", "score": "min_side", "reject_below": 45}]}
 
 
+def test_a_human_verdict_outlives_every_judgement(pictures: Path, tmp_path: Path) -> None:
+    clipflow.run(spec_of(pictures, tmp_path / "t.lance", LOOSE), ray="none")
+    table = clipflow.open(tmp_path / "t.lance")
+    small = next(key for key, row in rows(tmp_path / "t.lance").items() if row["status"] == "rejected")
+    table.review([small], "accepted", by="ann", why="a fine picture")
+    for policy in (STRICT, LOOSE, STRICT):
+        rejudge(str(tmp_path / "t.lance"), PolicySpec.model_validate(policy))
+        row = rows(tmp_path / "t.lance")[small]
+        assert (row["status"], row["reviewed_by"], row["reviewed_why"]) == ("accepted", "ann", "a fine picture")
+        assert "small" in row["reasons"], "what the rules say stands beside it"
+    table.review([small], None, by="ann", why="mistaken")
+    clipflow.run(spec_of(pictures, tmp_path / "run.lance", STRICT), ray="none")
+    assert_equal(verdicts(tmp_path / "t.lance", STRICT), verdicts(tmp_path / "run.lance", STRICT))
+
+
 def start(*words: object) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "clipflow", *map(str, words)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
