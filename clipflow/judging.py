@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipflow.columns import with_values
+from clipflow.columns import with_columns
 from clipflow.encoders import EncoderInfo, encoder_spec, text_encoder
 from clipflow.errors import PolicyChanged
 from clipflow.policy.check import check_policy, fingerprints, match_columns, score_columns
@@ -139,8 +139,7 @@ class Judging:
             if not len(places):
                 return Change(always=True)
             rows = with_settled(rest.census.rows(places), rest.census, rest.settled, places)
-            for name, values in self._provenance(len(places)).items():
-                rows = with_values(rows, name, values)
+            rows = with_columns(rows, self._provenance(len(places)))
             return Change(write_rows(rows, address, dataset), rest.census.addresses[places].tolist(), always=True)
 
         return guarded_commit(address, address.images, decide, operation.properties)

@@ -67,10 +67,11 @@ def rejudge(table: str, policy: PolicySpec, *, dry_run: bool = False, storage: S
 def _rejudge(address: TableAddress, judging: Judging, operation: Operation, report: Judgement) -> None:
     # Before the table is read: a deletion waits for operations that are open, and must not miss one that reads a row.
     operation.open()
-    found = judging.all_of(open_images(address))
+    dataset = open_images(address)
+    found = judging.all_of(dataset)
     _count(report, found)
     other_policy = report.policy_id != report.from_policy_id
-    other_scores = judging.changed_scores(open_images(address))
+    other_scores = judging.changed_scores(dataset)
     if not (other_policy or other_scores or found.stale.any()):
         return
     log.info("judge: %d of %d rows change their status", report.changed, len(found.census))

@@ -10,6 +10,7 @@ import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from clipflow.columns import with_columns
 from clipflow.errors import UsageError
 from clipflow.explain.changes import would_change
 from clipflow.explain.history import read_history
@@ -26,7 +27,7 @@ from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import when_forgotten
 from clipflow.table.images import about_images, open_images, policy_of
 from clipflow.table.lookup import find_ids, prefix_of
-from clipflow.table.replace import whole_rows, with_columns
+from clipflow.table.replace import whole_rows
 
 NOTE = "A score is a measurement under this model, prompt and label set, not proof of what an image shows."
 

@@ -61,10 +61,10 @@ def rescore(
     for rule in scored:
         for name in _columns(rule):
             columns[name][asked[rule.name]] = np.nan
+    if not scored:
+        return columns
     at = 0
     for batch in dataset.scanner(columns=_read(dataset, scored), batch_size=_ROWS, scan_in_order=True).to_batches():
-        if not scored:
-            break
         here = slice(at, at + batch.num_rows)
         at += batch.num_rows
         rows, vectors = _parted(batch)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
-from clipflow.columns import with_values
+from clipflow.columns import with_columns, with_values
 from clipflow.encoders import load_encoder
 from clipflow.errors import EncoderMismatch
 from clipflow.policy.judge import judge, score
@@ -112,6 +112,5 @@ class Embed:
             "policy_id": [policy.policy_id] * len(rows),
             "precision": [self._encoder.precision if there == "embedded" else None for there in outcomes],
         }
-        for name, items in filled.items():
-            rows = with_values(rows, name, items)
+        rows = with_columns(rows, filled)
         return with_values(rows, "vector", vector_array(vectors, failed, rows.schema.field("vector").type))

@@ -1,13 +1,11 @@
 """Whole rows out of the table, and changed copies of them back in: how a verb changes rows without staging any."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection
 
 import lance
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipflow.columns import with_values
 from clipflow.table.address import TableAddress
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change
@@ -24,13 +22,6 @@ def whole_rows(address: TableAddress, dataset: lance.LanceDataset, image_ids: Co
     forgotten = read_forgotten(address)
     pairs = zip(rows.column("image_id").to_pylist(), rows.column("content_sha256").to_pylist(), strict=True)
     return rows.filter(pa.array([not forgotten.covers(*pair) for pair in pairs], pa.bool_()))
-
-
-def with_columns(rows: pa.Table, values: Mapping[str, pa.Array | Sequence[Any]]) -> pa.Table:
-    """The rows with other values in these columns."""
-    for name, items in values.items():
-        rows = with_values(rows, name, items)
-    return rows
 
 
 def replace_rows(address: TableAddress, dataset: lance.LanceDataset, rows: pa.Table) -> Change:

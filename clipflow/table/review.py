@@ -9,6 +9,7 @@ from typing import Any, Literal
 import lance
 import pyarrow as pa
 
+from clipflow.columns import with_columns
 from clipflow.errors import ClipflowError, UsageError
 from clipflow.policy.verdict import verdicts
 from clipflow.report import RunReport
@@ -19,7 +20,7 @@ from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import about_images, open_images, policy_of
 from clipflow.table.lookup import find_ids
 from clipflow.table.queue import IN_QUEUE
-from clipflow.table.replace import replace_rows, whole_rows, with_columns
+from clipflow.table.replace import replace_rows, whole_rows
 from clipflow.table.runs import Operation, record
 
 Verdict = Literal["accepted", "rejected"]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipflow.columns import with_values
+from clipflow.columns import with_columns, with_values
 from clipflow.policy.check import match_columns
 from clipflow.policy.judge import Bools
 from clipflow.policy.scorers.base import Floats
@@ -128,9 +128,7 @@ def differing(census: Census, settled: Settled) -> Bools:
 
 def with_settled(rows: pa.Table, census: Census, settled: Settled, places: Places) -> pa.Table:
     """The rows at some places with status, reasons, scores and matches as they were settled."""
-    for name, values in settled_columns(census, settled, places).items():
-        rows = with_values(rows, name, values)
-    return rows
+    return with_columns(rows, settled_columns(census, settled, places))
 
 
 def settled_columns(census: Census, settled: Settled, places: Places) -> dict[str, pa.Array]:

@@ -7,10 +7,11 @@ from typing import Any
 import lance
 import pyarrow as pa
 
+from clipflow.columns import with_columns
 from clipflow.schema import SOURCE_DELETED
 from clipflow.table.address import TableAddress
 from clipflow.table.guard import Change, guarded_commit
-from clipflow.table.replace import replace_rows, whole_rows, with_columns
+from clipflow.table.replace import replace_rows, whole_rows
 from clipflow.table.runs import Operation
 
 _SEEN = ("image_id", "run_id", "reviewed_verdict")
