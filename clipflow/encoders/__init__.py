@@ -63,7 +63,13 @@ def load_encoder(
 
 def encoder_spec(info: EncoderInfo) -> EncoderSpec:
     """What to ask for to get a described model again."""
-    return EncoderSpec(model=info.model, revision=info.commit or info.revision, loader=info.loader)
+    return EncoderSpec(
+        model=info.model,
+        revision=info.commit or info.revision,
+        loader=info.loader,
+        truncate_dim=info.truncate_dim,
+        allow_pickle=info.allow_pickle,
+    )
 
 
 def text_encoder(spec: EncoderSpec, info: EncoderInfo) -> Callable[[list[str]], Vectors]:

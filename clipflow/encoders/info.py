@@ -29,6 +29,9 @@ class EncoderInfo:
         preprocess_fp: sha256 over what is computed from file to pixels, 64 hex digits.
         text: How texts become tokens: max_length, padding, lower_case and the like.
         preprocess: How pixels are resized, cropped and normalised; see `clipflow.encoders.geometry.Geometry`.
+        truncate_dim: How many leading dimensions are kept, before normalising; None keeps all.
+        code: Of models that bring their own code, by repository: the commit and the folder that it is loaded from.
+        allow_pickle: Whether the job allows weights that are stored as pickle.
     """
 
     model: str
@@ -46,6 +49,9 @@ class EncoderInfo:
     preprocess_fp: str
     text: dict[str, Any] = field(default_factory=dict)
     preprocess: dict[str, Any] = field(default_factory=dict)
+    truncate_dim: int | None = None
+    code: dict[str, Any] = field(default_factory=dict)
+    allow_pickle: bool = False
 
     @property
     def encoder_id(self) -> str:
@@ -55,7 +61,7 @@ class EncoderInfo:
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Self:
         """As it was when `card` was written; what callers added to it is left out."""
-        return cls(**{one.name: card[one.name] for one in fields(cls)})
+        return cls(**{one.name: card[one.name] for one in fields(cls) if one.name in card})
 
     def card(self, **more: Any) -> dict[str, Any]:
         """Everything here as plain JSON data, with what the caller adds: precision, runtime versions."""
