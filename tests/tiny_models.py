@@ -45,7 +45,7 @@ def tiny_clip(folder: Path, *, dim: int = 24, seed: int = 0, **processor: Any) -
         text_config={**text, "projection_dim": dim},
         vision_config={**_SIZES, "image_size": SIDE, "patch_size": 8, "projection_dim": dim},
     )
-    model = _spread(CLIPModel(config))
+    model = spread(CLIPModel(config))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     settings = {"size": {"shortest_edge": SIDE}, "crop_size": {"height": SIDE, "width": SIDE}, **processor}
@@ -67,7 +67,7 @@ def tiny_siglip(folder: Path, *, seed: int = 0, **processor: Any) -> Path:
         },
         vision_config={**_SIZES, "image_size": SIDE, "patch_size": 8},
     )
-    model = _spread(SiglipModel(config))
+    model = spread(SiglipModel(config))
     with torch.no_grad():
         model.logit_scale.fill_(4.7)
         model.logit_bias.fill_(-16.5)
@@ -95,8 +95,8 @@ def edit_config(folder: Path, name: str = "config.json", **changes: Any) -> None
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def _spread(model: Any) -> Any:
-    # At the default scale all pictures look alike to random weights, which hides errors.
+def spread(model: Any) -> Any:
+    """Double all matrices: at the default scale all pictures look alike to random weights, which hides errors."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:

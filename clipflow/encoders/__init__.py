@@ -9,7 +9,7 @@ from functools import cache
 from clipflow.encoders.base import Encoder, Loader, Preprocess, Vectors, normalised
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.registry import find_loader, loader_name
-from clipflow.errors import EncoderError, NotYet
+from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 
 __all__ = [
@@ -34,14 +34,18 @@ def describe(spec: EncoderSpec | str) -> EncoderInfo:
 
     Raises:
         EncoderError: There is no such model, or it cannot be loaded as it stands.
-        NotYet: `spec` asks for something this version does not have.
     """
     spec = _checked(spec)
     return find_loader(loader_name(spec)).describe(spec)
 
 
 def load_encoder(
-    spec: EncoderSpec | str, *, precision: str = "auto", device: str = "auto", trust_remote_code: bool = False
+    spec: EncoderSpec | str,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    texts: bool = True,
 ) -> Encoder:
     """Load a model.
 
@@ -49,16 +53,19 @@ def load_encoder(
         spec: As for `describe`.
         precision: auto, fp32, bf16 or fp16 for the image side; auto falls back on what `spec` says.
         device: auto, or a torch device such as `cpu` or `cuda:0`.
-        trust_remote_code: Whether code that comes with the model may run; not in this version.
+        trust_remote_code: Whether code that comes with the model may run; so it does if `spec` says so.
+        texts: Whether texts will be encoded; without, an encoder may take less memory.
 
     Raises:
-        EncoderError, NotYet: As for `describe`; or the machine cannot compute in this precision.
+        EncoderError: As for `describe`; or the machine cannot compute in this precision; or the encoder does not
+            give the vectors that the model's own library gives.
     """
     spec = _checked(spec, trust_remote_code)
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise EncoderError(f"There is no precision {precision!r}.", "Choose auto, fp32, bf16 or fp16.")
     loader = find_loader(loader_name(spec))
-    return loader.load(loader.describe(spec), spec.precision if precision == "auto" else precision, device)
+    load = loader.load if texts else getattr(loader, "load_image_side", loader.load)
+    return load(loader.describe(spec), spec.precision if precision == "auto" else precision, device)
 
 
 def encoder_spec(info: EncoderInfo) -> EncoderSpec:
@@ -103,13 +110,4 @@ def _checked(spec: EncoderSpec | str, trust_remote_code: bool = False) -> Encode
         if not spec:
             raise EncoderError("The model has no name.", "Give a hub id, a local folder, or demo.")
         spec = EncoderSpec(model=spec)
-    if trust_remote_code or spec.trust_remote_code or spec.code_revision:
-        raise NotYet(
-            "Models that bring their own code cannot be loaded yet.",
-            "Leave out trust_remote_code and code_revision, or choose a CLIP or SigLIP model.",
-        )
-    if spec.truncate_dim is not None:
-        raise NotYet("encoder.truncate_dim is not supported yet.", "Leave it out.")
-    if spec.allow_pickle:
-        raise NotYet("encoder.allow_pickle is not supported yet.", "Use a checkpoint in safetensors format.")
-    return spec
+    return spec.model_copy(update={"trust_remote_code": True}) if trust_remote_code else spec

@@ -40,8 +40,10 @@ class Encoder(ABC):
     precision: str
 
     @abstractmethod
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
+    def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:
         """uint8 [N, height, width, 3] as `preprocess` makes them, to float32 [N, dim].
+
+        Where `preprocess` keeps the aspect, a sequence of N pictures [height, width, 3] of different sizes.
 
         A row that is not finite stays so: the caller tells which image failed.
         """
@@ -63,8 +65,13 @@ class Encoder(ABC):
         parts = [np.empty((0, self.info.dim), np.float32)]
         for first in range(0, len(images), _IMAGES_AT_ONCE):
             chosen = images[first : first + _IMAGES_AT_ONCE]
-            parts.append(self.encode_pixels(np.stack([self.preprocess(np.array(to_rgb(image))) for image in chosen])))
+            parts.append(self.encode_pixels(batch([self.preprocess(np.array(to_rgb(image))) for image in chosen])))
         return np.concatenate(parts)
+
+
+def batch(pictures: Sequence[Pixels]) -> Sequence[Pixels] | Pixels:
+    """Pictures as one array [N, height, width, 3] where they are of one size, which is what most encoders take."""
+    return np.stack(pictures) if len({one.shape for one in pictures}) == 1 else pictures
 
 
 class Loader(Protocol):
@@ -75,7 +82,10 @@ class Loader(Protocol):
         ...
 
     def load(self, info: EncoderInfo, precision: str, device: str) -> Encoder:
-        """Load the weights; precision is auto, fp32, bf16 or fp16, device is auto or a torch device."""
+        """Load the weights; precision is auto, fp32, bf16 or fp16, device is auto or a torch device.
+
+        A loader that can leave the text side out has `load_image_side` with the same arguments beside this.
+        """
         ...
 
     def load_preprocess(self, info: EncoderInfo) -> Preprocess:

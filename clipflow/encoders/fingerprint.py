@@ -31,7 +31,12 @@ _TOKENIZER_FILES = ("merges.txt", "spiece.model", "tokenizer.json", "tokenizer.m
 
 
 def checkpoint_fp(
-    folder: Path, found: dict[str, Tensor], config: dict[str, Any], loader: str, text: dict[str, Any]
+    folder: Path,
+    found: dict[str, Tensor],
+    config: dict[str, Any],
+    loader: str,
+    text: dict[str, Any],
+    truncate_dim: int | None = None,
 ) -> str:
     """sha256 over weights, configuration (activation and pooling stand in it), tokenizer, text settings and loader.
 
@@ -41,6 +46,7 @@ def checkpoint_fp(
         config: Its config.json.
         loader: The way of loading; the same files through another loader are another encoder.
         text: How texts become tokens.
+        truncate_dim: How many leading dimensions are kept; the whole vector is another encoder.
     """
     tokenizer: dict[str, Any] = {}
     for name in _TOKENIZER_FILES:
@@ -56,6 +62,7 @@ def checkpoint_fp(
             "tokenizer": tokenizer,
             "text": text,
             "loader": loader,
+            **({} if truncate_dim is None else {"truncate_dim": truncate_dim}),
         }
     )
 

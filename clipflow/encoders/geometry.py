@@ -9,26 +9,45 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 """Of OpenAI's CLIP training images (Radford et al. 2021, as in github.com/openai/CLIP)."""
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of ImageNet's training images, as the DINO models take them."""
+
 _HALF = (0.5, 0.5, 0.5)
 
+_CROPPED: dict[str, Any] = {
+    "size": {"shortest_edge": 224},
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "image_mean": CLIP_MEAN,
+    "image_std": CLIP_STD,
+}
+_SQUASHED: dict[str, Any] = {
+    "size": {"height": 224, "width": 224},
+    "crop_size": None,
+    "do_center_crop": False,
+    "image_mean": _HALF,
+    "image_std": _HALF,
+}
 # What transformers assumes where the file is silent, by the class that the file names.
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "clip": {
-        "size": {"shortest_edge": 224},
-        "crop_size": {"height": 224, "width": 224},
-        "do_center_crop": True,
-        "image_mean": CLIP_MEAN,
-        "image_std": CLIP_STD,
-    },
-    "siglip": {
-        "size": {"height": 224, "width": 224},
-        "crop_size": None,
-        "do_center_crop": False,
-        "image_mean": _HALF,
-        "image_std": _HALF,
-    },
+    "clip": _CROPPED,
+    "chineseclip": _CROPPED,
+    "bit": _CROPPED,
+    "siglip": _SQUASHED,
+    "siglip2": {**_SQUASHED, "size": None, "resample": 2, "patch_size": 16, "max_num_patches": 256},
+    "dinov3vit": {**_SQUASHED, "resample": 2, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
 }
-_COMMON = {"resample": 3, "do_resize": True, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True}
+_COMMON: dict[str, Any] = {
+    "resample": 3,
+    "do_resize": True,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+}
+
+# Of the fields of `Geometry`, those that came later, with the value that says nothing.
+_SOME: dict[str, Any] = {"patches": None, "rounded": True}
 
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its resampling filters."""
@@ -46,6 +65,9 @@ class Geometry:
         scale: Factor from uint8 to what mean and std speak of, usually 1/255.
         mean: Per channel.
         std: Per channel.
+        patches: (side in pixels, how many at most): resized with the aspect nearly kept, to whole patches and as
+            many of them as allowed (SigLIP 2 NaFlex). The pictures differ in size then.
+        rounded: Whether resized pixels are rounded to whole grey levels, as every processor does but DINOv3's.
     """
 
     shortest: int | None
@@ -55,24 +77,24 @@ class Geometry:
     scale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    patches: tuple[int, int] | None = None
+    rounded: bool = True
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of what comes out."""
-        size = self.crop or self.squash
-        assert size is not None  # __post_init__ sees to it
-        return size
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of what comes out; None if it depends on the picture."""
+        return self.crop or self.squash
 
     def __post_init__(self) -> None:
-        if self.crop is None and self.squash is None:
+        if self.size is None and self.patches is None:
             raise EncoderError(
                 "The image processor leaves images at different sizes.",
                 "Its configuration needs a crop, or a size with height and width.",
             )
 
     def body(self) -> dict[str, Any]:
-        """Plain data for the card and the fingerprint."""
-        return asdict(self)
+        """Plain data for the card and the fingerprint; what only some families know is left out by the others."""
+        return {key: value for key, value in asdict(self).items() if key not in _SOME or value != _SOME[key]}
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Geometry":
@@ -86,22 +108,27 @@ def read_geometry(config: dict[str, Any], family: str) -> Geometry:
 
     Args:
         config: Content of preprocessor_config.json, or the image processor's part of processor_config.json.
-        family: clip or siglip; decides where the configuration names no class.
+        family: A key of the defaults, such as clip or siglip; decides where the configuration names no class.
 
     Raises:
         EncoderError: It asks for something that is not computed here.
     """
     kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or family).lower()
-    kind = next((name for name in ("siglip2", "siglip", "clip") if kind.startswith(name)), kind)
+    kind = next((name for name in sorted(_DEFAULTS, reverse=True) if kind.startswith(name)), kind)
     if kind not in _DEFAULTS:
         raise EncoderError(
             f"The image processor {config.get('image_processor_type')!r} is not supported.",
-            "Supported are those of CLIP and of SigLIP at a fixed resolution.",
+            f"Supported are those of {', '.join(sorted(_DEFAULTS))}.",
         )
     got = {**_COMMON, **_DEFAULTS[kind], **{key: value for key, value in config.items() if value is not None}}
     if got.get("do_pad"):
         raise EncoderError("The image processor pads before it crops, which is not supported.")
-    shortest, squash = _target(got["size"]) if got["do_resize"] else (None, None)
+    patches = (int(got["patch_size"]), int(got["max_num_patches"])) if "max_num_patches" in got else None
+    if patches and not got["do_resize"]:
+        raise EncoderError("The image processor makes patches of pictures that it does not resize, so they do not fit.")
+    if kind == "dinov3vit" and got["do_center_crop"]:
+        raise EncoderError("The image processor crops pictures that it does not round, which is not supported.")
+    shortest, squash = _target(got["size"]) if got["do_resize"] and not patches else (None, None)
     crop = _pair(got["crop_size"]) if got["do_center_crop"] else None
     resample = int(got["resample"])
     if resample not in FILTERS:
@@ -115,6 +142,8 @@ def read_geometry(config: dict[str, Any], family: str) -> Geometry:
         scale=float(got["rescale_factor"]) if got["do_rescale"] else 1.0,
         mean=_channels(got["image_mean"]) if normalise else (0.0, 0.0, 0.0),
         std=_channels(got["image_std"]) if normalise else (1.0, 1.0, 1.0),
+        patches=patches,
+        rounded=kind != "dinov3vit",
     )
 
 

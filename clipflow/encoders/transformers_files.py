@@ -1,15 +1,17 @@
-"""The loader `transformers`: CLIP and SigLIP checkpoints in Hugging Face's layout, described from files alone."""
+"""The loader `transformers`: checkpoints in Hugging Face's layout of its own families, described from files alone."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from clipflow.encoders.base import Encoder
+from clipflow.encoders.families import FAMILIES, Family
 from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
 from clipflow.encoders.folder import find_folder
 from clipflow.encoders.geometry import Geometry, read_geometry
-from clipflow.encoders.info import EncoderInfo, Score
-from clipflow.encoders.preprocess import FixedSize
+from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.pickled import converted, has_pickle
+from clipflow.encoders.preprocess import Resize
 from clipflow.encoders.weights import Tensor, tensors
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
@@ -20,44 +22,34 @@ if TYPE_CHECKING:
 NAME = "transformers"
 
 
-class Family(NamedTuple):
-    """What a `model_type` stands for.
-
-    Attributes:
-        architecture: The class that loads it.
-        score: How its authors turn a cosine into a probability.
-        width: The tensor whose size tells the length of a vector, and on which axis.
-        padding: Of texts, as the model was trained.
-        mask: Whether the text side is told which tokens are padding.
-    """
-
-    architecture: str
-    score: Score
-    width: tuple[str, int]
-    padding: str
-    mask: bool
-
-
-FAMILIES = {
-    "clip": Family("CLIPModel", "softmax", ("visual_projection.weight", 0), "longest", True),
-    "siglip": Family("SiglipModel", "sigmoid", ("vision_model.head.probe", 2), "max_length", False),
-}
-
 # SigLIP 2 was trained on lower-cased text, and its Gemma tokenizer does not lower-case by itself.
 _LOWER_CASED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast", "Siglip2Tokenizer"})
 
 
+# RoBERTa counts positions from the padding's id on, so that fewer are left for tokens (fairseq's make_positions).
+_COUNT_FROM_PADDING = frozenset({"altclip"})
+
+
 def describe(spec: EncoderSpec) -> EncoderInfo:
     """See `clipflow.encoders.describe`."""
-    folder, commit = find_folder(spec.model, spec.revision)
+    folder, commit = find_folder(spec.model, spec.revision, pickles=spec.allow_pickle)
+    if spec.allow_pickle and has_pickle(folder):
+        folder = converted(folder)
     config = _json(folder / "config.json")
     if not config:
         raise EncoderError(f"{folder} holds no config.json.", "Name a checkpoint in Hugging Face's layout.")
     kind, family = _family(config, spec.model)
     found = tensors(folder)
-    geometry = read_geometry(_processor(folder), kind)
-    _fits(geometry, config)
-    text = _text_settings(folder, config, family)
+    geometry = read_geometry(_processor(folder), family.processor)
+    if family.one_size:
+        _fits(geometry, config)
+    text = _text_settings(folder, config, family) if family.has_text else {}
+    full = _dim(found, family, spec.model)
+    if spec.truncate_dim is not None and spec.truncate_dim > full:
+        raise EncoderError(
+            f"encoder.truncate_dim is {spec.truncate_dim}, and {spec.model} has {full} dimensions.",
+            f"Choose at most {full}, or leave it out.",
+        )
     return EncoderInfo(
         model=spec.model,
         revision=spec.revision,
@@ -65,15 +57,17 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
         folder=str(folder),
         loader=NAME,
         family=kind,
-        dim=_dim(found, family, spec.model),
-        has_text=True,
+        dim=spec.truncate_dim or full,
+        has_text=family.has_text,
         score=family.score,
         logit_scale=_number(found, "logit_scale"),
         logit_bias=_number(found, "logit_bias"),
-        checkpoint_fp=checkpoint_fp(folder, found, config, NAME, text),
+        checkpoint_fp=checkpoint_fp(folder, found, config, NAME, text, spec.truncate_dim),
         preprocess_fp=preprocess_fp(geometry),
         text=text,
         preprocess=geometry.body(),
+        truncate_dim=spec.truncate_dim,
+        allow_pickle=spec.allow_pickle,
     )
 
 
@@ -84,17 +78,24 @@ def load(info: EncoderInfo, precision: str, device: str) -> Encoder:
     return TransformersEncoder(info, precision, device)
 
 
+def load_image_side(info: EncoderInfo, precision: str, device: str) -> Encoder:
+    """An encoder that refuses texts, in less memory."""
+    from clipflow.encoders.transformers_towers import TransformersEncoder
+
+    return TransformersEncoder(info, precision, device, texts=False)
+
+
 def load_preprocess(info: EncoderInfo) -> "Preprocess":
     """See `clipflow.encoders.load_preprocess`."""
-    return FixedSize(Geometry.from_body(info.preprocess))
+    return Resize(Geometry.from_body(info.preprocess))
 
 
 def _family(config: dict[str, Any], model: str) -> tuple[str, Family]:
     kind = str(config.get("model_type"))
     if kind not in FAMILIES:
         raise EncoderError(
-            f"{model} is of the family {kind!r}, which is not supported yet.",
-            f"Supported families: {', '.join(sorted(FAMILIES))} (SigLIP 2 at a fixed resolution is siglip).",
+            f"{model} is of the family {kind!r}, which is not supported.",
+            f"Supported families: {', '.join(sorted(FAMILIES))}.",
         )
     family = FAMILIES[kind]
     named = (config.get("architectures") or [family.architecture])[0]
@@ -132,18 +133,24 @@ def _fits(geometry: Geometry, config: dict[str, Any]) -> None:
 
 def _text_settings(folder: Path, config: dict[str, Any], family: Family) -> dict[str, Any]:
     tokenizer = _json(folder / "tokenizer_config.json")
-    longest = (config.get("text_config") or {}).get("max_position_embeddings", 77 if family.mask else 64)
+    text = config.get("text_config") or {}
+    longest = int(text.get("max_position_embeddings", family.longest))
+    if config["model_type"] in _COUNT_FROM_PADDING:
+        longest -= int(text.get("pad_token_id", 1)) + 1
+    longest = min(longest, family.cut or longest)
     return {
         "max_length": int(min(longest, tokenizer.get("model_max_length") or longest)),
         "padding": family.padding,
         "padding_side": "right",
         "attention_mask": family.mask,
-        "lower_case": not family.mask and tokenizer.get("tokenizer_class") in _LOWER_CASED,
+        "lower_case": tokenizer.get("tokenizer_class") in _LOWER_CASED,
     }
 
 
 def _dim(found: dict[str, Tensor], family: Family, model: str) -> int:
     name, axis = family.width
+    # A checkpoint saved from a larger model puts that one's prefix before every name.
+    name = next((one for one in sorted(found) if one.endswith("." + name)), name) if name not in found else name
     if name not in found or len(found[name].shape) <= axis:
         raise EncoderError(f"The weights of {model} lack {name}.", f"They are not those of a {family.architecture}.")
     return found[name].shape[axis]

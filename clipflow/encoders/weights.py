@@ -60,7 +60,7 @@ def weight_files(folder: Path) -> list[Path]:
         if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.ckpt")):
             raise EncoderError(
                 f"{folder} holds weights as pickle only, and a pickle can run any code.",
-                "Convert it to safetensors; allow_pickle comes with a later version.",
+                "Use a checkpoint in safetensors, or set encoder.allow_pickle: true, which reads tensors alone.",
             )
         raise EncoderError(f"{folder} holds no model.safetensors.", "Name a checkpoint in safetensors format.")
     try:

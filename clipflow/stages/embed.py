@@ -11,8 +11,10 @@ import pyarrow as pa
 from clipflow.assignment import Assignment
 from clipflow.columns import with_columns, with_values
 from clipflow.encoders import load_encoder
+from clipflow.encoders.base import batch
 from clipflow.errors import EncoderMismatch
 from clipflow.policy.judge import judge, score
+from clipflow.policy.scorers import find_scorer
 from clipflow.policy.scorers.base import Evidence
 from clipflow.stages.flight import vector_array
 
@@ -31,7 +33,10 @@ class Embed:
         asked = assignment.spec.encoder
         # A branch may have moved since the driver resolved it.
         resolved = asked.model_copy(update={"revision": assignment.info.commit or asked.revision})
-        self._encoder = load_encoder(resolved, precision=asked.precision, device=device)
+        # Labels were encoded by the driver: only captions are read here.
+        rules = assignment.spec.policy.rules
+        texts = any(find_scorer(rule.score, rule.name).needs_caption for rule in rules)
+        self._encoder = load_encoder(resolved, precision=asked.precision, device=device, texts=texts)
         if self._encoder.info.encoder_id != assignment.info.encoder_id:
             raise EncoderMismatch(
                 f"This worker's copy of {assignment.info.model} is not the driver's "
@@ -65,12 +70,10 @@ class Embed:
         fresh = np.flatnonzero(rows.column("pixels").combine_chunks().is_valid().to_numpy(zero_copy_only=False))
         if len(fresh):
             taken = rows.select(["pixels", "pixels_height", "pixels_width"]).take(pa.array(fresh)).to_pylist()
-            pixels = np.stack(
-                [
-                    np.frombuffer(row["pixels"], np.uint8).reshape(row["pixels_height"], row["pixels_width"], 3)
-                    for row in taken
-                ]
-            )
+            pixels = [
+                np.frombuffer(row["pixels"], np.uint8).reshape(row["pixels_height"], row["pixels_width"], -1)
+                for row in taken
+            ]
             made = self._in_batches(pixels)
             finite = np.isfinite(made).all(axis=1)
             vectors[fresh[finite]] = made[finite].astype(stored)
@@ -78,10 +81,10 @@ class Embed:
                 failures[row] = "encoder_nonfinite"
         return vectors, failures
 
-    def _in_batches(self, pixels: np.ndarray) -> np.ndarray:
+    def _in_batches(self, pixels: list[np.ndarray]) -> np.ndarray:
         asked = self._given.spec.compute.batch_size
         size = (256 if self._on_gpu else 32) if asked == "auto" else asked
-        parts = [self._encoder.encode_pixels(pixels[at : at + size]) for at in range(0, len(pixels), size)]
+        parts = [self._encoder.encode_pixels(batch(pixels[at : at + size])) for at in range(0, len(pixels), size)]
         return np.concatenate(parts)
 
     def _encode_texts(self, texts: list[str]) -> np.ndarray:

@@ -14,7 +14,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from clipflow.encoders.fingerprint import preprocess_fp
 from clipflow.encoders.geometry import Geometry, read_geometry
-from clipflow.encoders.preprocess import FixedSize
+from clipflow.encoders.preprocess import Resize
 from clipflow.errors import EncoderError
 from tests.pictures import photographs
 
@@ -45,7 +45,7 @@ def _noise(height: int, width: int, kind: str, seed: int) -> Pixels:
 
 def _off_by(rgb: Pixels, family: str, config: dict[str, Any]) -> int:
     """Grey levels between ours and the processor's, at the worst pixel."""
-    ours = FixedSize(read_geometry(config, family))(rgb)
+    ours = Resize(read_geometry(config, family))(rgb)
     processor = _CLASSES[family](**config)
     made = processor(Image.fromarray(rgb), do_rescale=False, do_normalize=False, return_tensors="np")
     theirs = np.moveaxis(made["pixel_values"][0], 0, -1)
@@ -90,7 +90,7 @@ def test_a_line_of_ten_million_pixels_needs_little_memory(family: str, shape: tu
     rgb = np.zeros((*shape, 3), np.uint8)
     rgb[...] = 90
     tracemalloc.start()
-    made = FixedSize(read_geometry({}, family))(rgb)
+    made = Resize(read_geometry({}, family))(rgb)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert made.shape == (224, 224, 3)
@@ -100,15 +100,15 @@ def test_a_line_of_ten_million_pixels_needs_little_memory(family: str, shape: tu
 
 def test_a_shared_tile_edge_does_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb = _noise(3, 5000, "noise", 1)
-    whole = FixedSize(read_geometry({"resample": 1}, "siglip"))(rgb)
+    whole = Resize(read_geometry({"resample": 1}, "siglip"))(rgb)
     monkeypatch.setattr("clipflow.encoders.preprocess._WEIGHTS", 2000)
-    assert np.array_equal(FixedSize(read_geometry({"resample": 1}, "siglip"))(rgb), whole)
+    assert np.array_equal(Resize(read_geometry({"resample": 1}, "siglip"))(rgb), whole)
 
 
 def test_a_read_only_picture_will_do() -> None:
     rgb = photographs()["china"].copy()
     rgb.setflags(write=False)
-    assert FixedSize(read_geometry({}, "clip"))(rgb).shape == (224, 224, 3)
+    assert Resize(read_geometry({}, "clip"))(rgb).shape == (224, 224, 3)
 
 
 def test_old_spellings_mean_the_same() -> None:
@@ -140,7 +140,7 @@ def test_the_body_survives_json() -> None:
         {"size": {"longest_edge": 224}},
         {"resample": 9},
         {"do_pad": True},
-        {"image_processor_type": "BitImageProcessor"},
+        {"image_processor_type": "EfficientNetImageProcessor"},
         {"image_mean": [0.5]},
     ],
 )

@@ -1,0 +1,154 @@
+"""Every family that transformers serves: our vectors against its documented usage, picture by picture."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+from clipflow.decode import decode
+from clipflow.encoders import Encoder, describe, load_encoder
+from clipflow.encoders.families import FAMILIES
+from clipflow.errors import EncoderError
+from clipflow.spec import EncoderSpec
+from tests.pictures import encoded, files
+from tests.tiny_families import TINY
+from tests.tiny_models import CAPTIONS, tiny_clip, tiny_siglip
+
+Vectors = npt.NDArray[np.float32]
+ALL = {"clip": tiny_clip, "siglip": tiny_siglip, **TINY}
+TEXTS = [
+    *CAPTIONS,
+    "A Photo With CAPITALS",
+    "",
+    "word " * 2000,
+    "😀 a cat 😀",
+    "照片 猫",
+    "e\u0301te\u0301",
+]
+
+
+@pytest.fixture(scope="module", params=sorted(ALL))
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    return request.param, ALL[request.param](tmp_path_factory.mktemp(request.param) / "tiny")
+
+
+@pytest.fixture(scope="module")
+def encoder(family: tuple[str, Path]) -> Encoder:
+    return load_encoder(str(family[1]), precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    chance = np.random.default_rng(0)
+    odd = [chance.integers(0, 256, (*shape, 3), np.uint8) for shape in ((1, 1), (1, 500), (300, 2), (40, 7))]
+    data = [*files().values(), *(encoded(Image.fromarray(one), "PNG") for one in odd)]
+    return [Image.fromarray(decode(one, 10**8).rgb) for one in data]
+
+
+def _unit(vectors: torch.Tensor) -> Vectors:
+    return np.asarray(vectors / vectors.norm(dim=1, keepdim=True), np.float32)
+
+
+def _library_pixels(folder: Path, kind: str, picture: Image.Image) -> dict[str, torch.Tensor]:
+    if not kind.startswith("dinov3"):
+        return dict(AutoImageProcessor.from_pretrained(folder, backend="pil")(picture, return_tensors="pt"))
+    raw = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+    raw = torch.nn.functional.interpolate(raw, (32, 32), mode="bilinear", antialias=True)
+    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
+    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    return {"pixel_values": (raw - mean) / std}
+
+
+@torch.inference_mode()
+def _library_image(model: Any, folder: Path, kind: str, picture: Image.Image) -> Vectors:
+    inputs = _library_pixels(folder, kind, picture)
+    made = model.get_image_features(**inputs) if hasattr(model, "get_image_features") else model(**inputs)
+    return _unit(made.pooler_output)
+
+
+@torch.inference_mode()
+def _library_text(model: Any, folder: Path, kind: str, text: str) -> Vectors:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    longest = {"clip": 24, "siglip": 16, "siglip2": 20, "chinese_clip": 52, "altclip": 77, "metaclip_2": 20}[kind]
+    if kind.startswith("siglip"):
+        tokenizer.padding_side = "right"
+        made = tokenizer([text], padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
+        tokens = {"input_ids": made["input_ids"]}
+    else:
+        tokens = dict(tokenizer([text], padding=True, truncation=True, max_length=longest, return_tensors="pt"))
+    return _unit(model.get_text_features(**tokens).pooler_output)
+
+
+def test_every_picture_has_the_vector_of_the_library(
+    family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]
+) -> None:
+    kind, folder = family
+    model = AutoModel.from_pretrained(folder).eval()
+    theirs = np.concatenate([_library_image(model, folder, kind, picture) for picture in pictures])
+    ours = encoder.encode_images(pictures)
+    assert ours.shape == (len(pictures), encoder.info.dim)
+    cosines = (ours * theirs).sum(axis=1)
+    assert cosines.min() >= 0.99999, cosines
+    # The vectors tell pictures apart, else agreement would say nothing.
+    assert np.median(ours @ ours.T) < 0.98
+
+
+def test_every_text_has_the_vector_of_the_library(family: tuple[str, Path], encoder: Encoder) -> None:
+    kind, folder = family
+    if not FAMILIES[kind].has_text:
+        assert not encoder.info.has_text
+        with pytest.raises(EncoderError, match="no text side"):
+            encoder.encode_texts(["a cup"])
+        return
+    model = AutoModel.from_pretrained(folder).eval()
+    theirs = np.concatenate([_library_text(model, folder, kind, text) for text in TEXTS])
+    assert (encoder.encode_texts(TEXTS) * theirs).sum(axis=1).min() >= 0.99999
+
+
+def test_the_card_says_how_a_cosine_becomes_a_score(family: tuple[str, Path], encoder: Encoder) -> None:
+    kind, folder = family
+    info, model = encoder.info, AutoModel.from_pretrained(folder)
+    assert info.family == kind
+    assert info.score == FAMILIES[kind].score
+    if info.score == "cosine":
+        assert info.logit_scale is None
+        return
+    assert info.logit_scale == pytest.approx(model.logit_scale.item())
+    assert info.logit_bias == (pytest.approx(model.logit_bias.item()) if info.score == "sigmoid" else None)
+
+
+def test_without_texts_the_same_vectors(
+    family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]
+) -> None:
+    alone = load_encoder(str(family[1]), precision="fp32", texts=False)
+    assert np.allclose(alone.encode_images(pictures[:5]), encoder.encode_images(pictures[:5]), atol=1e-6)
+    assert alone.info == encoder.info
+    with pytest.raises(EncoderError, match="text side"):
+        alone.encode_texts(["a cup"])
+
+
+def test_bf16_keeps_every_vector(family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]) -> None:
+    half = load_encoder(str(family[1]), precision="bf16")
+    assert half.precision == "bf16"
+    assert (half.encode_images(pictures) * encoder.encode_images(pictures)).sum(axis=1).min() >= 0.999
+
+
+def test_leading_dimensions_are_cut_then_normalised(
+    family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]
+) -> None:
+    spec = EncoderSpec(model=str(family[1]), truncate_dim=8)
+    short = load_encoder(spec, precision="fp32")
+    whole = encoder.encode_images(pictures[:4])[:, :8]
+    expected = whole / np.linalg.norm(whole, axis=1, keepdims=True)
+    assert np.allclose(short.encode_images(pictures[:4]), expected, atol=1e-5)
+    if short.info.has_text:
+        assert short.encode_texts(["a cup"]).shape == (1, 8)
+    assert short.info.dim == 8
+    assert short.info.checkpoint_fp != encoder.info.checkpoint_fp
+    with pytest.raises(EncoderError, match="truncate_dim"):
+        describe(spec.model_copy(update={"truncate_dim": 1000}))
