@@ -15,9 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
+import clipflow.encoders.transformers_files
 from clipflow.decode import decode
-from clipflow.encoders import Encoder, describe, load_encoder, load_preprocess
-from clipflow.errors import EncoderError, NotYet
+from clipflow.encoders import Encoder, describe, encoder_spec, load_encoder, load_preprocess
+from clipflow.encoders.geometry import Geometry
+from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 from tests.pictures import drawing, files
 from tests.tiny_models import CAPTIONS, SIDE, edit_config
@@ -136,14 +138,14 @@ def test_workers_preprocess_without_weights(folder: Path, encoder: Encoder, pict
     assert np.array_equal(preprocess(rgb), encoder.preprocess(rgb))
 
 
-def test_a_row_that_is_not_finite_stays_so(folder: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(folder: Path, tmp_path: Path) -> None:
     broken = _copy(folder, tmp_path)
     weights = load_file(broken / "model.safetensors")
     name = next(name for name in weights if name.endswith("patch_embedding.weight"))
     weights[name] = torch.full_like(weights[name], float("nan"))
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
-    made = load_encoder(str(broken), precision="fp32").encode_pixels(np.zeros((2, 32, 32, 3), np.uint8))
-    assert np.isnan(made).all()
+    with pytest.raises(EncoderError, match="not finite"):
+        load_encoder(str(broken), precision="fp32")
 
 
 def test_description_agrees_with_the_loaded_model(encoder: Encoder, reference: tuple[Any, Any]) -> None:
@@ -196,7 +198,7 @@ def test_weights_of_other_shapes_are_refused(folder: Path, tmp_path: Path) -> No
     [
         ({"architectures": ["EvaCLIPModel"]}, "trust_remote_code"),
         ({"auto_map": {"AutoModel": "modeling.EvaCLIPModel"}}, "trust_remote_code"),
-        ({"model_type": "dinov2"}, "clip, siglip"),
+        ({"model_type": "blip"}, "chinese_clip, clip, dinov2"),
     ],
 )
 def test_other_architectures_are_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], said: str) -> None:
@@ -226,9 +228,58 @@ def test_fp16_is_refused_on_a_cpu(clip_folder: Path) -> None:
         load_encoder(str(clip_folder), precision="fp16", device="cpu")
 
 
-@pytest.mark.parametrize(
-    "more", [{"trust_remote_code": True}, {"code_revision": "main"}, {"truncate_dim": 8}, {"allow_pickle": True}]
-)
-def test_what_comes_later_says_so(clip_folder: Path, more: dict[str, Any]) -> None:
-    with pytest.raises(NotYet):
-        describe(EncoderSpec(model=str(clip_folder), **more))
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "shards"])
+def test_pickles_are_read_as_tensors_alone_where_the_job_allows(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    old = _copy(clip_folder, tmp_path)
+    weights = load_file(old / "model.safetensors")
+    (old / "model.safetensors").unlink()
+    if name == "shards":
+        names = sorted(weights)
+        shards = {"pytorch_model-1-of-2.bin": names[::2], "pytorch_model-2-of-2.bin": names[1::2]}
+        for shard, chosen in shards.items():
+            torch.save({one: weights[one] for one in chosen}, old / shard)
+        index = {"weight_map": {one: shard for shard, chosen in shards.items() for one in chosen}}
+        (old / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    else:
+        torch.save(weights, old / name)
+    spec = EncoderSpec(model=str(old), allow_pickle=True)
+    assert describe(spec).encoder_id == describe(str(clip_folder)).encoder_id
+    ours = load_encoder(spec, precision="fp32").encode_texts(["a cup"])
+    assert np.array_equal(ours, load_encoder(str(clip_folder), precision="fp32").encode_texts(["a cup"]))
+    assert describe(encoder_spec(describe(spec))).encoder_id == describe(spec).encoder_id
+
+
+def test_a_pickle_that_holds_code_is_refused_and_not_run(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    old = _copy(clip_folder, tmp_path)
+    (old / "model.safetensors").unlink()
+    torch.save({"weight": _Trap(tmp_path / "ran")}, old / "pytorch_model.bin")
+    with pytest.raises(EncoderError, match="tensors alone"):
+        describe(EncoderSpec(model=str(old), allow_pickle=True))
+    assert not (tmp_path / "ran").exists()
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_an_encoder_that_computes_otherwise_than_the_library_is_refused(
+    clip_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = clipflow.encoders.transformers_files.read_geometry
+
+    def wrong(config: dict[str, Any], family: str) -> Geometry:
+        return real({**config, "resample": 0, "image_mean": [0.1, 0.9, 0.5]}, family)
+
+    monkeypatch.setattr("clipflow.encoders.transformers_files.read_geometry", wrong)
+    with pytest.raises(EncoderError, match="transformers itself makes"):
+        load_encoder(str(clip_folder), precision="fp32")
