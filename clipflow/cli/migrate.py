@@ -37,7 +37,9 @@ def add(verbs: Any) -> None:
         "--set", action="append", default=[], metavar="key=value", help="change a key of encoder, limits or compute"
     )
     migrate.add_argument("--ray", metavar="none|local|ADDRESS", help="as for run")
-    migrate.add_argument("--progress", action=argparse.BooleanOptionalAction, help="draw a bar (default: on a terminal)")
+    migrate.add_argument(
+        "--progress", action=argparse.BooleanOptionalAction, help="draw a bar (default: on a terminal)"
+    )
 
 
 def _migrate(call: argparse.Namespace) -> Answer:

@@ -27,7 +27,7 @@ from clipflow.table.carry import carry_reviews
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import Forgotten, read_forgotten
 from clipflow.table.images import about_images, ensure_images, open_images
-from clipflow.table.moved import current, move, moved_to
+from clipflow.table.moved import move, moved_to
 from clipflow.table.runs import Operation, record
 
 log = logging.getLogger("clipflow")
@@ -101,17 +101,20 @@ class _Tables:
 
 def _migrate(tables: _Tables, operation: Operation, report: Migration, limit: int | None) -> None:
     old, new = tables.old, tables.new
-    version = int(open_images(old).version)
+    dataset = open_images(old)
+    version, switched = int(dataset.version), moved_to(dataset) is not None
     _pass(tables, report, limit)
     if report.left:
         return
-    if current(old).images == old.images:
+    _carry(tables, report, switched=switched)
+    if not switched:
         before = int(open_images(old).version)
         move(old, new, operation)
         log.info("migrate: readers of %s see %s now", old.uri, new.uri)
         if before != version:
             # Others wrote to the old table meanwhile. From now on nobody does.
             _pass(tables, report, None, again=True)
+            _carry(tables, report, switched=False)
     report.switched = True
     _hand_over_tombstones(tables, report)
     report.reviews_left = tables.parts().reviews_left()
@@ -139,8 +142,6 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
         todo = None if todo is None else todo - given
         _check(tables.job, parts, part)
     report.withdrawn = parts.rows - sum(part.rows for part in months)
-    if not report.left:
-        _carry(tables, parts, report)
 
 
 def _fill(tables: _Tables, parts: Parts, part: Part, report: Migration, limit: int | None) -> tuple[int, int]:
@@ -177,7 +178,7 @@ def _check(job: JobSpec, parts: Parts, part: Part) -> None:
         )
 
 
-def _carry(tables: _Tables, parts: Parts, report: Migration) -> None:
+def _carry(tables: _Tables, report: Migration, *, switched: bool) -> None:
     """Reviews, and the new table's row of this migration."""
     assignment, dataset = assign(tables.job, None, run_id=uuid.uuid4().hex)
     if dataset is None:
@@ -188,7 +189,7 @@ def _carry(tables: _Tables, parts: Parts, report: Migration) -> None:
     about = record("migrate", clock.run_id, spec, about_images(dataset))
     with Operation(tables.new, about, clock) as operation:
         operation.open()
-        report.reviews += carry_reviews(tables.new, parts.reviews(), operation)
+        report.reviews += carry_reviews(tables.new, tables.parts().reviews(switched=switched), operation)
         clock.version = int(open_images(tables.new).version)
         operation.note(reviews=report.reviews, by=report.run_id)
 

@@ -126,8 +126,14 @@ class Parts:
             """).fetchall()
         return found
 
-    def reviews(self) -> Iterator[pa.Table]:
-        """Reviews, and withdrawals, that rows of equal bytes in the new table lack, and that are newer than theirs."""
+    def reviews(self, *, switched: bool) -> Iterator[pa.Table]:
+        """Reviews, and withdrawals, that rows of equal bytes in the new table lack, and that are newer than theirs.
+
+        Args:
+            switched: Reviewers have seen the new table: a row without a verdict may be one whose verdict was withdrawn
+                there, after its judgement only.
+        """
+        unseen = "n.judged_at" if switched else "n.reviewed_at"
         same = " AND ".join(f"o.{name} IS NOT DISTINCT FROM n.{name}" for name in REVIEW_COLUMNS)
         with self._database() as db:
             if self._register_new(db) is None:
@@ -136,10 +142,10 @@ class Parts:
             found = db.sql(f"""
                 SELECT image_id, o.content_sha256, {_REVIEWED}
                 FROM (SELECT image_id, content_sha256, judged_at, {", ".join(REVIEW_COLUMNS)} FROM old) o
-                JOIN (SELECT image_id, content_sha256, status, {", ".join(REVIEW_COLUMNS)} FROM new) n
+                JOIN (SELECT image_id, content_sha256, status, judged_at, {", ".join(REVIEW_COLUMNS)} FROM new) n
                 USING (image_id)
                 WHERE o.content_sha256 = n.content_sha256 AND n.status <> 'failed' AND NOT ({same})
-                    AND (n.reviewed_at IS NULL OR n.reviewed_at < coalesce(o.reviewed_at, o.judged_at))
+                    AND coalesce(coalesce(n.reviewed_at, {unseen}) < coalesce(o.reviewed_at, o.judged_at), true)
             """)
             for batch in found.to_arrow_reader(_BATCH_ROWS):
                 yield pa.Table.from_batches([batch])
