@@ -6,9 +6,9 @@ from typing import Any
 from clipflow.cli.parser import Answer, add_table, add_verb
 from clipflow.errors import UsageError
 
-_ABOUT = """Fill a new table with another encoder, from the sources of TABLE's rows. Captions, attributes, reviews of the
-same bytes and tombstones go over. Then one commit points readers of TABLE (search, sql, review, explain, clipflow.open)
-to the new table; until then they see the old one. TABLE itself stays as it is.
+_ABOUT = """Fill a new table with another encoder, from the sources of TABLE's rows. Captions, attributes, tombstones,
+and reviews of the same bytes go over. Then one commit points readers of TABLE (search, sql, review, explain,
+clipflow.open) to the new table; until then they see the old one. TABLE itself stays as it is.
 
 It goes a calendar month of source_modified at a time. To resume after any kind of end, run it again: what the new table
 holds is not done twice.

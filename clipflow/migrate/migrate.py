@@ -32,6 +32,9 @@ from clipflow.table.runs import Operation, record
 
 log = logging.getLogger("clipflow")
 
+_MANY = 1000
+"""Rows after which too many failures end the call at once; a few of a small first month say nothing of the whole."""
+
 
 def migrate(
     table: str,
@@ -133,6 +136,7 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
     parts = tables.parts()
     months = parts.all()
     report.intervals, report.left, todo = len(months), 0, limit
+    rows, failed, passing = 0, 0, False
     for part in months:
         lacking, given = _fill(tables, parts, part, report, todo)
         if not again:
@@ -140,7 +144,11 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
             report.unchanged += part.rows - lacking
         report.left += lacking - given
         todo = None if todo is None else todo - given
-        _check(tables.job, parts, part)
+        found = parts.failed(part)
+        rows, failed, passing = rows + found[0], failed + found[1], passing or found[2]
+        if rows >= _MANY:
+            _check(tables.job, rows, failed, passing)
+    _check(tables.job, rows, failed, passing)
     report.withdrawn = parts.rows - sum(part.rows for part in months)
 
 
@@ -166,8 +174,7 @@ def _run(tables: _Tables, job: JobSpec, interval: Interval | None, report: Migra
         report.count(error.report or {})
 
 
-def _check(job: JobSpec, parts: Parts, part: Part) -> None:
-    rows, failed, passing = parts.failed(part)
+def _check(job: JobSpec, rows: int, failed: int, passing: bool) -> None:
     if failed > job.limits.max_failed_share * rows:
         raise TooManyFailed(
             f"{failed} of {rows} images failed that have a vector in the old table, more than limits.max_failed_share "

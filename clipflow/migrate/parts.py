@@ -118,13 +118,13 @@ class Parts:
         with self._database() as db:
             if self._register_new(db) is None:
                 return 0, 0, False
-            (found,) = db.execute(f"""
+            ((rows, failures, can_pass),) = db.execute(f"""
                 SELECT count(*), count(*) FILTER (n.status = 'failed'),
                     coalesce(bool_or(n.status = 'failed' AND n.reasons[1] IN ({passing})), false)
                 FROM (SELECT image_id FROM old WHERE {part.condition} AND {_THERE} AND status <> 'failed') o
                 LEFT JOIN (SELECT image_id, status, reasons FROM new) n USING (image_id)
             """).fetchall()
-        return found
+        return int(rows), int(failures), bool(can_pass)
 
     def reviews(self, *, switched: bool) -> Iterator[pa.Table]:
         """Reviews, and withdrawals, that rows of equal bytes in the new table lack, and that are newer than theirs.
