@@ -25,6 +25,7 @@ from clipflow.table.census import Census
 from clipflow.table.dataset import ensure_columns, metadata
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import about_images, scores_of
+from clipflow.table.moved import ensure_in_place
 from clipflow.table.persist import persist
 from clipflow.table.runs import Operation
 from clipflow.table.settling import differing, settled_columns, with_settled
@@ -117,7 +118,8 @@ class Judging:
         return scores_of(metadata(dataset)).get(self.policy.policy_id) != self.fingerprints
 
     def ensure_current(self, dataset: lance.LanceDataset) -> None:
-        """Raises PolicyChanged when another judge was faster."""
+        """Raises PolicyChanged when another judge was faster, TableError when the table was migrated."""
+        ensure_in_place(dataset)
         if metadata(dataset)["policy_id"] != self.policy.policy_id:
             raise PolicyChanged(f"{dataset.uri} got another policy meanwhile.", "Judge again, if this one shall hold.")
 

@@ -30,6 +30,7 @@ from clipflow.table.commit import commit_receipts
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.images import check_images, ensure_images
+from clipflow.table.moved import ensure_in_place
 from clipflow.table.retention import expire
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt
@@ -96,6 +97,7 @@ def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assig
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
     dataset = open_dataset(assignment.address)
     if dataset is not None:
+        ensure_in_place(dataset)
         check_images(dataset, assignment.schema, assignment.about)
     return assignment, dataset
 

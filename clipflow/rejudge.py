@@ -20,6 +20,7 @@ from clipflow.report import RunReport
 from clipflow.spec import PolicySpec, StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.images import about_images, open_images
+from clipflow.table.moved import ensure_in_place
 from clipflow.table.rewrite import rewrite_columns
 from clipflow.table.runs import Operation, record
 
@@ -41,6 +42,7 @@ def rejudge(table: str, policy: PolicySpec, *, dry_run: bool = False, storage: S
     address = TableAddress.of(table, storage)
     dataset = open_images(address)
     about = about_images(dataset)
+    ensure_in_place(dataset)
     judging = Judging.of(policy, dataset)
     report = Judgement(
         address.uri, int(dataset.version), int(dataset.version), policy.policy_id, about["policy_id"], dry_run=dry_run

@@ -315,7 +315,7 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     **{f"later verb {verb}": ([verb, "{table}"], "comes with a later version") for verb in LATER},
     "judge by no file": (["judge", "{table}", "--policy", "{folder}/none.yaml"], "There is no policy file"),
     "judge without a policy": (["judge", "{table}"], "required: --policy"),
-    "later verb, options first": (["migrate", "--encoder", "x", "{table}"], "comes with a later version"),
+    "later verb, options first": (["browse", "--port", "1", "{table}"], "comes with a later version"),
 }
 
 

@@ -7,7 +7,6 @@ from clipflow.errors import NotYet
 
 LATER = {
     "browse": "a local web page: gallery, search, verdicts",
-    "migrate": "fill a new table with another encoder",
 }
 
 

@@ -27,6 +27,7 @@ from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import when_forgotten
 from clipflow.table.images import about_images, open_images, policy_of
 from clipflow.table.lookup import find_ids, prefix_of
+from clipflow.table.moved import current
 from clipflow.table.replace import whole_rows
 
 NOTE = "A score is a measurement under this model, prompt and label set, not proof of what an image shows."
@@ -74,7 +75,7 @@ def explain(table: str, image: str, *, storage: StorageSpec | None = None) -> Ex
     Raises:
         UsageError: The table has no such image, or it was forgotten.
     """
-    address = TableAddress.of(table, storage)
+    address = current(TableAddress.of(table, storage))
     dataset = open_images(address)
     about = about_images(dataset)
     key = _find(address, dataset, image)

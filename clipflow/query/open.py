@@ -14,13 +14,14 @@ from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import metadata
 from clipflow.table.images import open_images
+from clipflow.table.moved import current
 from clipflow.table.queue import LISTED, Queue, read_queue
 from clipflow.table.review import Review, ReviewReport, Verdict, review
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table, at its latest version whenever it is asked.
+    """A table, at its latest version whenever it is asked; once it was migrated, the one that took its place.
 
     Attributes:
         uri: Path or `s3://` URI of the images table.
@@ -32,7 +33,7 @@ class Table:
     @property
     def images(self) -> lance.LanceDataset:
         """The images as a Lance dataset."""
-        return open_images(TableAddress.of(self.uri, self.storage))
+        return open_images(current(TableAddress.of(self.uri, self.storage)))
 
     @property
     def metadata(self) -> dict[str, str]:

@@ -16,6 +16,7 @@ from clipflow.table.address import TableAddress
 from clipflow.table.condition import check_condition, refused
 from clipflow.table.dataset import metadata
 from clipflow.table.images import open_images
+from clipflow.table.moved import current
 
 SHOWN = ["image_id", "source_uri", "status", "caption"]
 
@@ -38,7 +39,7 @@ def search(
         image: The path of a picture like it.
         where: An SQL condition on the table's columns.
         everything: Rows of every status that have a vector, not only accepted ones.
-        version: A version of the table; None is the latest.
+        version: A version of this very table; None is the latest, of the one it was migrated to if it was.
 
     Raises:
         QueryError: The condition cannot be read, or the picture cannot be decoded.
@@ -50,7 +51,8 @@ def search(
         raise QueryError(f"k is {k}; it must be 1 or more.", "Give -k 10.")
     if version is not None and version < 1:
         raise QueryError(f"The version is {version}; versions count from 1.", "Leave it out for the latest.")
-    dataset = open_images(TableAddress.of(table, storage), version)
+    address = TableAddress.of(table, storage)
+    dataset = open_images(current(address) if version is None else address, version)
     about = metadata(dataset)
     if "encoder" not in about:
         raise TableError(f"{dataset.uri} holds no vectors of clipflow.", "Name the table that `clipflow run` filled.")

@@ -14,6 +14,7 @@ from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
 from clipflow.table.images import open_images
+from clipflow.table.moved import current
 
 VECTOR = "vector"
 
@@ -62,7 +63,7 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
         QueryError: It is not one SELECT, or DuckDB refuses it.
         TableError: There is no such table.
     """
-    address = TableAddress.of(table, storage)
+    address = current(TableAddress.of(table, storage))
     open_images(address)
     with closed_database() as db:
         db.register("images", readable(address))

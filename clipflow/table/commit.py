@@ -34,6 +34,7 @@ from clipflow.table.decision import Decision, Landed, Row
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import scores_of
+from clipflow.table.moved import ensure_in_place
 from clipflow.table.runs import Operation
 from clipflow.table.settling import settle_rows
 from clipflow.table.stage import Receipt, fit, triples_of, write_rows
@@ -139,6 +140,7 @@ def _existing(dataset: lance.LanceDataset, receipts: Sequence[Receipt], kept: Se
 
 
 def _check_policy(dataset: lance.LanceDataset, given: Assignment) -> None:
+    ensure_in_place(dataset)
     there, policy_id = metadata(dataset), given.spec.policy.policy_id
     scores = scores_of(there).get(policy_id)
     if there["policy_id"] != policy_id or scores not in (None, scores_of(given.about)[policy_id]):

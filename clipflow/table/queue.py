@@ -15,6 +15,7 @@ from clipflow.spec import PolicySpec, StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.condition import check_condition
 from clipflow.table.images import about_images, open_images, policy_of
+from clipflow.table.moved import current
 
 IN_QUEUE = "status = 'review'"
 LISTED = 20
@@ -65,7 +66,7 @@ def read_queue(table: str, *, where: str | None = None, k: int = LISTED, storage
     """
     if k < 1:
         raise QueryError(f"k is {k}; it must be 1 or more.", "Give -k 20.")
-    address = TableAddress.of(table, storage)
+    address = current(TableAddress.of(table, storage))
     dataset = open_images(address)
     policy = policy_of(about_images(dataset))
     if where:

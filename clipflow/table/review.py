@@ -19,6 +19,7 @@ from clipflow.table.address import TableAddress
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import about_images, open_images, policy_of
 from clipflow.table.lookup import find_ids
+from clipflow.table.moved import current, ensure_in_place
 from clipflow.table.queue import IN_QUEUE
 from clipflow.table.replace import replace_rows, whole_rows
 from clipflow.table.runs import Operation, record
@@ -100,7 +101,7 @@ def review(table: str, images: Sequence[str], given: Review, *, storage: Storage
     """
     if not images:
         raise UsageError("No image was named.", "Name images by id or source URI, or give --from FILE.")
-    address = TableAddress.of(table, storage)
+    address = current(TableAddress.of(table, storage))
     dataset = open_images(address)
     about = about_images(dataset)
     ids = find_ids(dataset, images)
@@ -127,6 +128,7 @@ def _commit(
 ) -> None:
     def decide(dataset: lance.LanceDataset) -> Change:
         operation.ensure_open()
+        ensure_in_place(dataset)
         rows = _reviewed(_reviewable(address, dataset, ids), given, dataset)
         report.changed = len(rows)
         return replace_rows(address, dataset, rows)

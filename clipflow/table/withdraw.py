@@ -11,6 +11,7 @@ from clipflow.columns import with_columns
 from clipflow.schema import SOURCE_DELETED
 from clipflow.table.address import TableAddress
 from clipflow.table.guard import Change, guarded_commit
+from clipflow.table.moved import ensure_in_place
 from clipflow.table.replace import replace_rows, whole_rows
 from clipflow.table.runs import Operation
 
@@ -35,6 +36,7 @@ def withdraw(address: TableAddress, gone: Iterable[pa.Table], operation: Operati
         def decide(dataset: lance.LanceDataset, planned: dict[str, str] = planned) -> Change:
             nonlocal found
             operation.ensure_open()
+            ensure_in_place(dataset)
             there = whole_rows(address, dataset, planned)
             seen = zip(*(there.column(name).to_pylist() for name in _SEEN), strict=True)
             stays = [planned[key] != run or verdict is not None for key, run, verdict in seen]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         ForgetImagesOperator,
         JudgeTableOperator,
         MaintainTableOperator,
+        MigrateEncoderOperator,
     )
     from clipflow_airflow.uploads import NewUploadsTrigger
 
@@ -29,6 +30,7 @@ __all__ = [
     "ForgetImagesOperator",
     "JudgeTableOperator",
     "MaintainTableOperator",
+    "MigrateEncoderOperator",
     "NewUploadsTrigger",
     "RayJobsHook",
     "__version__",
@@ -45,6 +47,7 @@ _HOMES = {
     "ForgetImagesOperator": "clipflow_airflow.tables",
     "JudgeTableOperator": "clipflow_airflow.tables",
     "MaintainTableOperator": "clipflow_airflow.tables",
+    "MigrateEncoderOperator": "clipflow_airflow.tables",
     "NewUploadsTrigger": "clipflow_airflow.uploads",
     "RayJobsHook": "clipflow_airflow.hook",
     "__version__": "clipflow.version",

@@ -1,9 +1,10 @@
-"""Operators of the verbs that work on a table which is there: maintain, judge, audit and forget."""
+"""Operators of the verbs that work on a table which is there: maintain, judge, audit, forget and migrate."""
 
 import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from airflow.sdk import Context
@@ -202,6 +203,60 @@ class ForgetImagesOperator(TableOperator):
     def variables(self) -> dict[str, str]:
         """The URIs, one a line."""
         return {"CLIPFLOW_FORGET": "\n".join(self.uris)} if self.uris else {}
+
+
+class MigrateEncoderOperator(TableOperator):
+    """Fill a new table with another encoder, and point readers to it. A retry does what is left.
+
+    Args:
+        encoder: The new encoder's model.
+        new_table: Where the rows go; unset, beside the old table.
+        policy: As for JudgeTableOperator; needed when the old policy has rules on vectors.
+        limit: At most so many images by one task; readers are not switched while any is left.
+        sets: Changes to encoder, limits and compute, each `a.b=YAML`.
+        ray: With `local` only: none, local or an address; unset, the engine chooses by the number of images.
+        **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
+    """
+
+    verb = "migrate"
+    template_fields: Sequence[str] = ("table", "conn_id", "encoder", "new_table", "policy", "limit", "sets")
+    template_fields_renderers: ClassVar[dict[str, str]] = {"policy": "yaml"}
+
+    def __init__(
+        self,
+        *,
+        encoder: str,
+        new_table: str | None = None,
+        policy: Mapping[str, Any] | str | None = None,
+        limit: int | str | None = None,
+        sets: Sequence[str] = (),
+        ray: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.new_table = new_table
+        self.policy = policy
+        self.limit = limit
+        self.sets = sets
+        self.ray = ray
+
+    def options(self) -> list[str]:
+        """The options that are set."""
+        named = self.policy if self.policy and _is_path(self.policy) else "env:CLIPFLOW_POLICY" if self.policy else None
+        more = {"--encoder": self.encoder, "--table": self.new_table, "--policy": named, "--limit": self.limit}
+        words = [word for name, value in more.items() for word in _given(name, value)]
+        words += [word for change in self.sets for word in ("--set", change)]
+        return [*words, *_given("--ray", self.ray)]
+
+    def variables(self) -> dict[str, str]:
+        """The policy's text, unless a file holds it."""
+        return {"CLIPFLOW_POLICY": _text(self.policy)} if self.policy and not _is_path(self.policy) else {}
+
+    def command(self, context: Context) -> Command:
+        """On the cluster that the command runs on."""
+        command = super().command(context)
+        return replace(command, words=[*command.words, "--ray", "auto"])
 
 
 def _given(name: str, value: object) -> list[str]:

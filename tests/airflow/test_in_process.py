@@ -9,6 +9,7 @@ import pytest
 
 from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow_airflow.sandbox import Sandbox
+from tests.tiny_models import tiny_clip
 
 DAYS, PER_DAY = 3, 8
 
@@ -96,6 +97,22 @@ def test_on_demand(sandbox: Sandbox, uploads: Catalogue, tmp_path: Path) -> None
     right = sandbox.run("clip_embed_on_demand", None, form)
     assert right.tasks == {"embed_images": "success"}
     assert right.results["embed_images"]["listed"] == len(list(uploads.folder.glob("*.png")))
+
+
+def test_migrate_encoder(sandbox: Sandbox, uploads: Catalogue, tmp_path: Path) -> None:
+    table = f"{tmp_path}/demand.lance"
+    near = {"rules": [{"name": "near", "score": "near_duplicate", "reject_above": 0.999}]}
+    form = {"uri": f"{uploads.folder}/*.png", "table": table, "model": "demo", "policy": near, "conn_id": "local"}
+    assert sandbox.run("clip_embed_on_demand", None, form).state == "success"
+    more = {"table": table, "encoder": str(tiny_clip(tmp_path / "clip")), "conn_id": "local"}
+    refused = sandbox.run("clip_migrate_encoder", None, more)
+    assert refused.tasks == {"migrate_encoder": "failed"}
+    before = len(events())
+    done = sandbox.run("clip_migrate_encoder", None, {**more, "policy": near})
+    assert done.tasks == {"migrate_encoder": "success"}
+    report = done.results["migrate_encoder"]
+    assert (report["from_table"], report["switched"]) == (table, True)
+    assert [event["table"] for event in events()[before:]] == [report["table"]], "which the maintenance follows"
 
 
 def test_a_wrong_job_file_is_final(

@@ -9,7 +9,15 @@ import pytest
 
 import clipflow
 from clipflow.cli import answer, command_line
-from clipflow_airflow import AuditTableOperator, ForgetImagesOperator, JudgeTableOperator, MaintainTableOperator
+from clipflow.errors import PolicyError
+from clipflow_airflow import (
+    AuditTableOperator,
+    ForgetImagesOperator,
+    JudgeTableOperator,
+    MaintainTableOperator,
+    MigrateEncoderOperator,
+)
+from clipflow_airflow.report import moved
 from clipflow_airflow.tables import TableOperator
 from tests.catalogues import draw, job, rows
 
@@ -48,3 +56,27 @@ def test_judge_audit_maintain_and_forget_on_a_table(tmp_path: Path, monkeypatch:
     gone = done(ForgetImagesOperator(task_id="e", table=table, uris=[f"{tmp_path}/images/000001.png"]))
     assert (gone["forgotten"], gone["verified"]) == (1, True)
     assert len(rows(table)) == 2
+
+
+def test_a_migration_by_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "images", range(3))
+    table, new = str(tmp_path / "t.lance"), str(tmp_path / "new.lance")
+    near = {"rules": [{"name": "near", "score": "near_duplicate", "reject_above": 0.99}]}
+    clipflow.run(job(tmp_path / "images", table, policy=near), ray="none")
+
+    def done(**more: Any) -> dict[str, Any]:
+        sets = ["encoder.loader=stub"]
+        operator = MigrateEncoderOperator(
+            task_id="m", table=table, encoder="stub:dim=8", new_table=new, sets=sets, ray="none", **more
+        )
+        for name, value in operator.variables().items():
+            monkeypatch.setitem(os.environ, name, value)
+        return answer(words(operator))
+
+    with pytest.raises(PolicyError, match=r"near \(near_duplicate\)"):
+        done(policy="", limit="")
+    part = done(policy=json.dumps(near), limit="2")
+    assert (part["embedded"], part["left"], part["switched"], moved(part)) == (2, 1, False, True)
+    whole = done(policy=near)
+    assert (whole["embedded"], whole["table"], whole["switched"], moved(whole)) == (1, new, True, True)
+    assert not moved(done(policy=near))
