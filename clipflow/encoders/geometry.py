@@ -1,7 +1,7 @@
 """What preprocessing computes: read from a checkpoint's processor files, reduced to what changes pixels."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal
 
 from clipflow.errors import EncoderError
 
@@ -46,6 +46,10 @@ class Geometry:
         scale: Factor from uint8 to what mean and std speak of, usually 1/255.
         mean: Per channel.
         std: Per channel.
+        cover: The size that is covered with the aspect kept, each side rounded; else None.
+        contain: The size that is filled from within with the aspect kept, each side rounded; else None.
+        centre: Who rounds the place of crop and padding: transformers, or torchvision.
+        fill: Grey level of the padding.
     """
 
     shortest: int | None
@@ -55,6 +59,10 @@ class Geometry:
     scale: float
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    cover: tuple[int, int] | None = None
+    contain: tuple[int, int] | None = None
+    centre: Literal["transformers", "torchvision"] = "transformers"
+    fill: int = 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -71,8 +79,9 @@ class Geometry:
             )
 
     def body(self) -> dict[str, Any]:
-        """Plain data for the card and the fingerprint."""
-        return asdict(self)
+        """Plain data for the card and the fingerprint; what has a default is there when it differs from it."""
+        usual = {one.name: one.default for one in fields(self) if one.default is not MISSING}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Geometry":
