@@ -42,6 +42,19 @@ def checkpoint_fp(
         loader: The way of loading; the same files through another loader are another encoder.
         text: How texts become tokens.
     """
+    return digest(
+        {
+            "weights": weights_digest(found),
+            "config": settled(config),
+            "tokenizer": tokenizer_state(folder),
+            "text": text,
+            "loader": loader,
+        }
+    )
+
+
+def tokenizer_state(folder: Path) -> dict[str, Any]:
+    """What of a folder decides how texts become tokens: digests of vocabularies, content of settings."""
     tokenizer: dict[str, Any] = {}
     for name in _TOKENIZER_FILES:
         if (path := folder / name).is_file():
@@ -49,15 +62,7 @@ def checkpoint_fp(
     for name in _TOKENIZER_JSON:
         if (path := folder / name).is_file():
             tokenizer[name] = settled(json.loads(path.read_text("utf-8")))
-    return digest(
-        {
-            "weights": weights_digest(found),
-            "config": settled(config),
-            "tokenizer": tokenizer,
-            "text": text,
-            "loader": loader,
-        }
-    )
+    return tokenizer
 
 
 def preprocess_fp(geometry: Geometry) -> str:

@@ -24,12 +24,13 @@ _WANTED = (
 log = logging.getLogger(__name__)
 
 
-def find_folder(model: str, revision: str | None) -> tuple[Path, str | None]:
+def find_folder(model: str, revision: str | None, also: tuple[str, ...] = ()) -> tuple[Path, str | None]:
     """The folder that holds the model, and the hub's commit if it came from there.
 
     Args:
         model: `demo`, a folder (it begins with `.`, `/` or `~`, or is there), or a hub id `owner/name`.
         revision: Branch, tag or commit on the hub.
+        also: Patterns of files that are wanted from the hub besides the usual ones.
 
     Raises:
         EncoderError: No such model, or it cannot be had from here.
@@ -49,7 +50,7 @@ def find_folder(model: str, revision: str | None) -> tuple[Path, str | None]:
             f"{model!r} names no model.{nearest}",
             "A model is a hub id such as openai/clip-vit-base-patch32, a local folder such as ./model, or demo.",
         )
-    folder = _snapshot(model, revision)
+    folder = _snapshot(model, revision, [*_WANTED, *also])
     if revision is None or not _COMMIT.fullmatch(revision):
         log.warning("%s can move on the hub; this is commit %s: name it as encoder.revision", model, folder.name)
     return folder, folder.name
@@ -62,7 +63,7 @@ def _demo() -> Path:
     return folder
 
 
-def _snapshot(model: str, revision: str | None) -> Path:
+def _snapshot(model: str, revision: str | None, wanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -74,9 +75,7 @@ def _snapshot(model: str, revision: str | None) -> Path:
 
     at = f" at {revision}" if revision else ""
     try:
-        folder = Path(
-            snapshot_download(model, revision=revision, allow_patterns=list(_WANTED), ignore_patterns=["*/*"])
-        )
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise EncoderError(
             f"{model} is gated.", "Accept its terms on the hub and set HF_TOKEN where the model is loaded."
