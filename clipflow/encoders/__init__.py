@@ -110,6 +110,6 @@ def _checked(spec: EncoderSpec | str, trust_remote_code: bool = False) -> Encode
         )
     if spec.truncate_dim is not None:
         raise NotYet("encoder.truncate_dim is not supported yet.", "Leave it out.")
-    if spec.allow_pickle:
+    if spec.allow_pickle and loader_name(spec) != "open-clip":
         raise NotYet("encoder.allow_pickle is not supported yet.", "Use a checkpoint in safetensors format.")
     return spec
