@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 NAME = "open-clip"
 _BPE = "sentencepiece.bpe.model"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json", _BPE)
+# Names without an owner, from before the hub had owners, that open_clip's configurations use.
+_OWNERS = {"bert-base-uncased": "google-bert", "roberta-base": "FacebookAI", "xlm-roberta-base": "FacebookAI"}
+_OWNERS["xlm-roberta-large"] = "FacebookAI"
 # Which weights a tower starts from before those of the checkpoint replace them: without effect here.
 _STARTS = frozenset({"timm_model_pretrained", "hf_model_pretrained"})
 
@@ -153,7 +156,8 @@ def _text_settings(found: Checkpoint) -> dict[str, Any]:
     }
     if name := config.get("hf_tokenizer_name"):
         own = any((found.folder / one).is_file() for one in _TOKENIZERS)
-        text["folder"] = str(found.folder if own else find_folder(name, None, (_BPE,))[0])
+        owned = f"{_OWNERS[name]}/{name}" if name in _OWNERS else name
+        text["folder"] = str(found.folder if own else find_folder(owned, None, (_BPE,))[0])
     return text
 
 

@@ -75,6 +75,8 @@ def _read_archive(path: Path) -> State:
             module = _Weights(file, archive, f"{root}/data").load()
     state: State = {}
     _collect(module, "", state)
+    if not state:
+        raise _unreadable(path, "it holds no weights")
     return state
 
 

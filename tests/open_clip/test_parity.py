@@ -89,7 +89,7 @@ def test_image_vectors_are_those_of_open_clip(
         if np.array_equal(encoder.preprocess(np.asarray(picture)), seen):
             same.append((cosine, name))
     print("lowest cosine", f"{min(all_of_them)} of {len(all_of_them)}, same pixels {min(same)} of {len(same)}")
-    assert len(same) >= 5
+    assert len(same) >= 3
     assert min(same)[0] >= 0.99999
     assert min(all_of_them)[0] >= 0.999
 
