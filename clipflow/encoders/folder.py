@@ -11,26 +11,19 @@ DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Everything a checkpoint needs and nothing that could be code; the models' own folders of other formats stay away.
-_WANTED = (
-    "*.json",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "merges.txt",
-    "vocab.txt",
-    "spiece.model",
-    "tokenizer.model",
-)
+_WANTED = ("*.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+_WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 
 log = logging.getLogger(__name__)
 
 
-def find_folder(model: str, revision: str | None, also: tuple[str, ...] = ()) -> tuple[Path, str | None]:
+def find_folder(model: str, revision: str | None, weights: tuple[str, ...] = _WEIGHTS) -> tuple[Path, str | None]:
     """The folder that holds the model, and the hub's commit if it came from there.
 
     Args:
         model: `demo`, a folder (it begins with `.`, `/` or `~`, or is there), or a hub id `owner/name`.
         revision: Branch, tag or commit on the hub.
-        also: Patterns of files that are wanted from the hub besides the usual ones.
+        weights: Patterns of what is wanted from the hub besides configuration and tokenizer.
 
     Raises:
         EncoderError: No such model, or it cannot be had from here.
@@ -50,7 +43,7 @@ def find_folder(model: str, revision: str | None, also: tuple[str, ...] = ()) ->
             f"{model!r} names no model.{nearest}",
             "A model is a hub id such as openai/clip-vit-base-patch32, a local folder such as ./model, or demo.",
         )
-    folder = _snapshot(model, revision, [*_WANTED, *also])
+    folder = _snapshot(model, revision, [*_WANTED, *weights])
     if revision is None or not _COMMIT.fullmatch(revision):
         log.warning("%s can move on the hub; this is commit %s: name it as encoder.revision", model, folder.name)
     return folder, folder.name
