@@ -12,15 +12,10 @@ from clipflow.errors import EncoderError
 PREFIX = "open-clip:"
 _HUB, _LOCAL = "hf-hub:", "local-dir:"
 CONFIG = "open_clip_config.json"
-# open_clip's own order of preference.
-_SAFE = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
-_PICKLED = (
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-    "pytorch_model.bin",
-    "pytorch_model.pth",
-    "model.pth",
-)
+_SAFE = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+_PICKLED = ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
+# In open_clip's own order of preference; on the hub these names are those of transformers' weights.
+_SHARED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
 _PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 
 
@@ -63,16 +58,19 @@ def find_checkpoint(model: str, revision: str | None, allow_pickle: bool) -> Che
     if named.startswith(_LOCAL):
         path = str(Path(named.removeprefix(_LOCAL)).expanduser().absolute())
         return _in_folder(*find_folder(path, revision), allow_pickle)
-    also = (*_SAFE, *(_PICKLED if allow_pickle else ()))
-    return _in_folder(*find_folder(named.removeprefix(_HUB), revision, also), allow_pickle)
+    named = named.removeprefix(_HUB)
+    folder, commit = find_folder(named, revision, _SAFE)
+    if commit and allow_pickle and not any((folder / name).is_file() for name in _SAFE):
+        folder, commit = find_folder(named, commit, _PICKLED)
+    return _in_folder(folder, commit, allow_pickle)
 
 
-def find_again(model: str, folder: Path, allow_pickle: bool) -> Checkpoint:
-    """The files of a model that was described, by the folder found then: no look at the hub, no working directory."""
+def find_again(model: str, folder: Path, commit: str | None, allow_pickle: bool) -> Checkpoint:
+    """The files of a model that was described, where they were found then, whatever the working directory."""
     if (pair := _name_and_file(_bare(model))) is not None:
         name, file = pair
         return _by_name(name, str(folder / Path(file).name), allow_pickle)
-    return _in_folder(folder, None, allow_pickle)
+    return _in_folder(folder, commit, allow_pickle)
 
 
 def _in_folder(folder: Path, commit: str | None, allow_pickle: bool) -> Checkpoint:
@@ -80,7 +78,7 @@ def _in_folder(folder: Path, commit: str | None, allow_pickle: bool) -> Checkpoi
     model_cfg = config.get("model_cfg")
     if not isinstance(model_cfg, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model_cfg.keys():
         raise EncoderError(f"{folder / CONFIG} describes no model.", "It needs embed_dim, vision_cfg and text_cfg.")
-    weights = _weights_in(folder, allow_pickle)
+    weights = _allowed(_weights_in(folder, commit is not None), allow_pickle)
     return Checkpoint(folder, commit, weights, model_cfg, dict(config.get("preprocess_cfg") or {}))
 
 
@@ -137,22 +135,23 @@ def _published_preprocessing(name: str) -> dict[str, Any]:
     return each[0] if each and all(one == each[0] for one in each) else {}
 
 
-def _weights_in(folder: Path, allow_pickle: bool) -> Path:
-    for name in _SAFE:
+def _weights_in(folder: Path, hub: bool) -> Path:
+    for name in (*_SAFE, *_PICKLED, *(() if hub else _SHARED)):
         if (folder / name).is_file():
             return folder / name
-    others = sorted(folder.glob("*.safetensors"))
+    others = [] if hub else sorted(folder.glob("*.safetensors"))
+    others = others or ([] if hub else sorted(path for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES))
     if not others:
-        named = [folder / name for name in _PICKLED if (folder / name).is_file()]
-        others = named[:1] or sorted(path for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES)
-    if not others:
-        raise EncoderError(f"{folder} holds no weights.", f"Put them there as {_SAFE[0]}.")
+        raise EncoderError(
+            f"{folder} holds no weights in safetensors format.",
+            f"They should be there as {_SAFE[0]}; pickled ones need encoder.allow_pickle.",
+        )
     if len(others) > 1:
         raise EncoderError(
             f"{folder} holds several files of weights, {others[0].name} and {others[1].name} among them.",
             f"Name the right one {_SAFE[0]}.",
         )
-    return _allowed(others[0], allow_pickle)
+    return others[0]
 
 
 def _allowed(path: Path, allow_pickle: bool) -> Path:

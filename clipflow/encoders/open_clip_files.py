@@ -147,6 +147,18 @@ def _weights(path: Path) -> tuple[str, float | None, float | None]:
         return hashlib.file_digest(file, "sha256").hexdigest(), scale, bias
 
 
+def tokenizer_folder(found: Checkpoint) -> Path | None:
+    """Where the tokenizer of a model lies that brings or names one: with it, or on the hub; None for open_clip's own.
+
+    Raises:
+        EncoderError: It is on the hub, and not to be had from here.
+    """
+    name = found.model_cfg["text_cfg"].get("hf_tokenizer_name")
+    if not name or any((found.folder / one).is_file() for one in _TOKENIZERS):
+        return found.folder if name else None
+    return find_folder(f"{_OWNERS[name]}/{name}" if name in _OWNERS else name, None, (_BPE,))[0]
+
+
 def _text_settings(found: Checkpoint) -> dict[str, Any]:
     config = found.model_cfg["text_cfg"]
     text = {
@@ -154,10 +166,8 @@ def _text_settings(found: Checkpoint) -> dict[str, Any]:
         "options": dict(config.get("tokenizer_kwargs") or {}),
         "mode": config.get("tokenizer_mode"),
     }
-    if name := config.get("hf_tokenizer_name"):
-        own = any((found.folder / one).is_file() for one in _TOKENIZERS)
-        owned = f"{_OWNERS[name]}/{name}" if name in _OWNERS else name
-        text["folder"] = str(found.folder if own else find_folder(owned, None, (_BPE,))[0])
+    if (folder := tokenizer_folder(found)) is not None:
+        text["tokenizer"] = digest(tokenizer_state(folder))
     return text
 
 
@@ -175,8 +185,7 @@ def _checkpoint_fp(found: Checkpoint, weights: str, text: dict[str, Any]) -> str
         {
             "weights": weights,
             "config": settled(config),
-            "tokenizer": tokenizer_state(Path(text["folder"])) if "folder" in text else {},
-            "text": {key: value for key, value in text.items() if key != "folder"},
+            "text": text,
             "loader": NAME,
         }
     )

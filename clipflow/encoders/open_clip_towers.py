@@ -10,17 +10,21 @@ import open_clip
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.tokenizer import HFTokenizer
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
+from clipflow.encoders.fingerprint import tokenizer_state
 from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
-from clipflow.encoders.open_clip_checkpoint import find_again
+from clipflow.encoders.open_clip_checkpoint import Checkpoint, find_again
+from clipflow.encoders.open_clip_files import tokenizer_folder
 from clipflow.encoders.pickled_weights import State, is_archive, read_pickled
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
 from clipflow.encoders.preprocess import FixedSize
 from clipflow.errors import EncoderError, first_line
+from clipflow.spec import digest
 
 _TEXTS_AT_ONCE = 64
 # Counted in training only, or a constant that old versions stored.
@@ -49,10 +53,11 @@ class OpenClipEncoder(Encoder):
         std = torch.tensor(geometry.std, dtype=torch.float64)
         self._factor = self._per_channel(geometry.scale / std)
         self._shift = self._per_channel(torch.tensor(geometry.mean, dtype=torch.float64) / std)
-        self._model = _load_model(info).to(self._device)
+        found = find_again(info.model, Path(info.folder), info.commit, info.allow_pickle)
+        self._model = _load_model(info, found).to(self._device)
         # Only the image side: labels and captions are few, and keep fp32 everywhere.
         self._model.visual.to(self._dtype)
-        self._tokenizer = _load_tokenizer(info)
+        self._tokenizer = _load_tokenizer(info, found)
 
     def _per_channel(self, values: torch.Tensor) -> torch.Tensor:
         return values.to(self._device, torch.float32).view(1, 3, 1, 1)
@@ -84,8 +89,7 @@ class OpenClipEncoder(Encoder):
         return normalised(made[:, : self.info.dim].float().cpu().numpy())
 
 
-def _load_model(info: EncoderInfo) -> Any:
-    found = find_again(info.model, Path(info.folder), info.allow_pickle)
+def _load_model(info: EncoderInfo, found: Checkpoint) -> Any:
     if found.weights.suffix == ".safetensors":
         try:
             state: State = load_file(found.weights)
@@ -155,19 +159,24 @@ def _fill(model: Any, state: State, name: str) -> None:
     model.load_state_dict({key: value for key, value in state.items() if key in own}, strict=False)
 
 
-def _load_tokenizer(info: EncoderInfo) -> Any:
+def _load_tokenizer(info: EncoderInfo, found: Checkpoint) -> Any:
     text = info.text
-    if "folder" not in text:
-        return open_clip.SimpleTokenizer(context_length=text["max_length"], **text["options"])
+    folder = tokenizer_folder(found)
+    if folder is not None and digest(tokenizer_state(folder)) != text["tokenizer"]:
+        raise EncoderError(
+            f"The tokenizer of {info.model} is no longer the one that was described.", "Run the job again."
+        )
     try:
-        return open_clip.HFTokenizer(
-            text["folder"],
+        if folder is None:
+            return open_clip.SimpleTokenizer(context_length=text["max_length"], **text["options"])
+        return HFTokenizer(
+            folder,
             context_length=text["max_length"],
             tokenizer_mode=text["mode"],
             local_files_only=True,
             **{**text["options"], "trust_remote_code": False},
         )
-    except (OSError, ValueError, ImportError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, ImportError, TypeError, KeyError, AttributeError, AssertionError) as error:
         raise EncoderError(
             f"The tokenizer of {info.model} cannot be loaded: {first_line(error)}", "Check its files."
         ) from error

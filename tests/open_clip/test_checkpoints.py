@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,10 +17,11 @@ from safetensors.torch import load_file, save_file
 from clipflow.encoders import describe, load_encoder
 from clipflow.encoders.open_clip_checkpoint import find_checkpoint
 from clipflow.encoders.pickled_weights import read_pickled
+from clipflow.encoders.registry import find_loader
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 from tests.open_clip.tiny import built, tiny
-from tests.tiny_models import hub_layout
+from tests.tiny_models import edit_config, hub_layout, tiny_siglip
 
 SAFE = "open_clip_model.safetensors"
 GREY = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3), np.uint8)
@@ -92,6 +94,20 @@ def test_the_hub_by_its_commit(tmp_path: Path, resnet: Path, monkeypatch: pytest
     assert load_encoder("open-clip:hf-hub:acme/tiny", precision="fp32").encode_texts(["x"]).shape == (1, 24)
 
 
+def test_pickles_of_the_hub(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    torch.save(load_file(folder / SAFE), folder / "open_clip_pytorch_model.bin")
+    # What transformers would load, which open_clip cannot.
+    (folder / SAFE).rename(folder / "model.safetensors")
+    commit = hub_layout(tmp_path, "acme/tiny", folder)
+    model = "open-clip:hf-hub:acme/tiny"
+    with pytest.raises(EncoderError, match="is a pickle"):
+        describe(EncoderSpec(model=model, revision=commit))
+    encoder = load_encoder(EncoderSpec(model=model, revision=commit, allow_pickle=True), precision="fp32")
+    assert encoder.encode_texts(["x"]).shape == (1, 24)
+
+
 def test_an_architecture_and_a_file(resnet: Path, quick: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(resnet)
     named = load_encoder(f"open-clip:{quick}:{SAFE}", precision="fp32")
@@ -111,6 +127,24 @@ def test_published_preprocessing_goes_with_the_architecture(resnet: Path) -> Non
 def test_a_tokenizer_of_another_model(tmp_path: Path, resnet: Path) -> None:
     with pytest.raises(EncoderError, match="google-bert/bert-base-uncased is not in the local cache"):
         describe(f"open-clip:ViT-L-14-CLIPA:{resnet / SAFE}")
+
+
+def test_a_tokenizer_in_the_folder(folder: Path, tmp_path: Path) -> None:
+    siglip = tiny_siglip(tmp_path / "siglip")
+    for file in (siglip / "spiece.model", *siglip.glob("*token*")):
+        (folder / file.name).write_bytes(file.read_bytes())
+    path = folder / "open_clip_config.json"
+    config = json.loads(path.read_text())
+    options = {"clean": "canonicalize"}
+    config["model_cfg"]["text_cfg"] |= {"hf_tokenizer_name": "acme/elsewhere", "tokenizer_kwargs": options}
+    path.write_text(json.dumps(config))
+    encoder = load_encoder(local(folder), precision="fp32")
+    texts = ["A cup, of COFFEE", "", "a_cup " * 100, "\N{GRINNING FACE}"]
+    theirs = open_clip.get_tokenizer(f"local-dir:{folder}")
+    assert torch.equal(encoder.tokens(texts), theirs(texts))  # type: ignore[attr-defined]
+    edit_config(folder, "tokenizer_config.json", eos_token="x")
+    with pytest.raises(EncoderError, match="no longer the one"):
+        find_loader("open-clip").load(encoder.info, "fp32", "cpu")
 
 
 def test_described_without_torch(resnet: Path) -> None:
