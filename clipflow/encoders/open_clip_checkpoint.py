@@ -139,7 +139,7 @@ def _weights_in(folder: Path, hub: bool) -> Path:
     for name in (*_SAFE, *_PICKLED, *(() if hub else _SHARED)):
         if (folder / name).is_file():
             return folder / name
-    others = [] if hub else sorted(folder.glob("*.safetensors"))
+    others: list[Path] = [] if hub else sorted(folder.glob("*.safetensors"))
     others = others or ([] if hub else sorted(path for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES))
     if not others:
         raise EncoderError(
