@@ -136,7 +136,8 @@ def _published_preprocessing(name: str) -> dict[str, Any]:
 
 
 def _weights_in(folder: Path, hub: bool) -> Path:
-    for name in (*_SAFE, *_PICKLED, *(() if hub else _SHARED)):
+    names: tuple[str, ...] = (*_SAFE, *_PICKLED) if hub else (*_SAFE, *_PICKLED, *_SHARED)
+    for name in names:
         if (folder / name).is_file():
             return folder / name
     others: list[Path] = [] if hub else sorted(folder.glob("*.safetensors"))

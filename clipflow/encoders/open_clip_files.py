@@ -25,8 +25,12 @@ NAME = "open-clip"
 _BPE = "sentencepiece.bpe.model"
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json", _BPE)
 # Names without an owner, from before the hub had owners, that open_clip's configurations use.
-_OWNERS = {"bert-base-uncased": "google-bert", "roberta-base": "FacebookAI", "xlm-roberta-base": "FacebookAI"}
-_OWNERS["xlm-roberta-large"] = "FacebookAI"
+_OWNERS = {
+    "bert-base-uncased": "google-bert",
+    "roberta-base": "FacebookAI",
+    "xlm-roberta-base": "FacebookAI",
+    "xlm-roberta-large": "FacebookAI",
+}
 # Which weights a tower starts from before those of the checkpoint replace them: without effect here.
 _STARTS = frozenset({"timm_model_pretrained", "hf_model_pretrained"})
 
