@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# torchvision wants another torch than the rest is tested with.
+OPEN_CLIP := .venv-open-clip
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow airflow-down test lint format bench constraints clean
+.PHONY: help setup demo airflow airflow-down test test-open-clip lint format bench constraints clean
 
 help: ## what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## the environment, in .venv; nothing to do when nothing changed
 
@@ -32,6 +34,15 @@ airflow-down: setup ## end an Airflow that runs elsewhere, or was killed
 test: setup ## all tests
 	@$(BIN)/python -m pytest
 
+test-open-clip: $(OPEN_CLIP)/.installed ## the tests of the loader open-clip, in .venv-open-clip
+	@PYTHONPATH=operators $(OPEN_CLIP)/bin/python -m pytest tests/open_clip
+
+$(OPEN_CLIP)/.installed: pyproject.toml constraints-open-clip.txt
+	@test -x $(OPEN_CLIP)/bin/python || $(PYTHON) -m venv $(OPEN_CLIP)
+	@$(OPEN_CLIP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-open-clip.txt -e '.[engine,open-clip]' hypothesis psutil pytest pytest-timeout scikit-image scikit-learn 2>&1 | grep -v "^WARNING: Location" || true
+	@$(OPEN_CLIP)/bin/python -c 'import clipflow, open_clip' 2>&1
+	@touch $@
+
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -49,4 +60,4 @@ constraints: ## pin the whole tree again; needs uv
 	@uv pip compile --quiet --universal --python-version 3.11 -c $(VENV)/torch.txt --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
 
 clean: ## what the other targets made
-	@rm -rf $(VENV) demo-data airflow-home .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(OPEN_CLIP) demo-data airflow-home .pytest_cache .mypy_cache .ruff_cache

@@ -48,6 +48,20 @@ def checkpoint_fp(
         text: How texts become tokens.
         truncate_dim: How many leading dimensions are kept; the whole vector is another encoder.
     """
+    return digest(
+        {
+            "weights": weights_digest(found),
+            "config": settled(config),
+            "tokenizer": tokenizer_state(folder),
+            "text": text,
+            "loader": loader,
+            **({} if truncate_dim is None else {"truncate_dim": truncate_dim}),
+        }
+    )
+
+
+def tokenizer_state(folder: Path) -> dict[str, Any]:
+    """What of a folder decides how texts become tokens: digests of vocabularies, content of settings."""
     tokenizer: dict[str, Any] = {}
     for name in _TOKENIZER_FILES:
         if (path := folder / name).is_file():
@@ -55,16 +69,7 @@ def checkpoint_fp(
     for name in _TOKENIZER_JSON:
         if (path := folder / name).is_file():
             tokenizer[name] = settled(json.loads(path.read_text("utf-8")))
-    return digest(
-        {
-            "weights": weights_digest(found),
-            "config": settled(config),
-            "tokenizer": tokenizer,
-            "text": text,
-            "loader": loader,
-            **({} if truncate_dim is None else {"truncate_dim": truncate_dim}),
-        }
-    )
+    return tokenizer
 
 
 def preprocess_fp(geometry: Geometry) -> str:

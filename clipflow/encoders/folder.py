@@ -11,27 +11,20 @@ DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Everything a checkpoint needs and nothing that could be code; the models' own folders of other formats stay away.
-_WANTED = (
-    "*.json",
-    "model.safetensors",
-    "model-*-of-*.safetensors",
-    "merges.txt",
-    "vocab.txt",
-    "spiece.model",
-    "tokenizer.model",
-)
-_PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+_WANTED = ("*.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 
 log = logging.getLogger(__name__)
 
 
-def find_folder(model: str, revision: str | None, *, pickles: bool = False) -> tuple[Path, str | None]:
+def find_folder(model: str, revision: str | None, weights: tuple[str, ...] = WEIGHTS) -> tuple[Path, str | None]:
     """The folder that holds the model, and the hub's commit if it came from there.
 
     Args:
         model: `demo`, a folder (it begins with `.`, `/` or `~`, or is there), or a hub id `owner/name`.
         revision: Branch, tag or commit on the hub.
-        pickles: Whether weights that are stored as pickle may be downloaded.
+        weights: Patterns of what is wanted from the hub besides configuration and tokenizer.
 
     Raises:
         EncoderError: No such model, or it cannot be had from here.
@@ -51,7 +44,7 @@ def find_folder(model: str, revision: str | None, *, pickles: bool = False) -> t
             f"{model!r} names no model.{nearest}",
             "A model is a hub id such as openai/clip-vit-base-patch32, a local folder such as ./model, or demo.",
         )
-    folder = _snapshot(model, revision, (*_WANTED, *_PICKLES) if pickles else _WANTED)
+    folder = _snapshot(model, revision, [*_WANTED, *weights])
     if revision is None or not _COMMIT.fullmatch(revision):
         log.warning("%s can move on the hub; this is commit %s: name it as encoder.revision", model, folder.name)
     return folder, folder.name
@@ -64,7 +57,7 @@ def _demo() -> Path:
     return folder
 
 
-def _snapshot(model: str, revision: str | None, wanted: tuple[str, ...]) -> Path:
+def _snapshot(model: str, revision: str | None, wanted: list[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -76,7 +69,7 @@ def _snapshot(model: str, revision: str | None, wanted: tuple[str, ...]) -> Path
 
     at = f" at {revision}" if revision else ""
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(wanted), ignore_patterns=["*/*"]))
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise EncoderError(
             f"{model} is gated.", "Accept its terms on the hub and set HF_TOKEN where the model is loaded."

@@ -1,7 +1,7 @@
 """What preprocessing computes: read from a checkpoint's processor files, reduced to what changes pixels."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, Literal
 
 from clipflow.errors import EncoderError
 
@@ -46,9 +46,6 @@ _COMMON: dict[str, Any] = {
     "do_normalize": True,
 }
 
-# Of the fields of `Geometry`, those that came later, with the value that says nothing.
-_SOME: dict[str, Any] = {"patches": None, "rounded": True}
-
 FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its resampling filters."""
 
@@ -68,6 +65,10 @@ class Geometry:
         patches: (side in pixels, how many at most): resized with the aspect nearly kept, to whole patches and as
             many of them as allowed (SigLIP 2 NaFlex). The pictures differ in size then.
         rounded: Whether resized pixels are rounded to whole grey levels, as every processor does but DINOv3's.
+        cover: The size that is covered with the aspect kept, each side rounded; else None.
+        contain: The size that is filled from within with the aspect kept, each side rounded; else None.
+        centre: Who rounds the place of crop and padding: transformers, or torchvision.
+        fill: Grey level of the padding.
     """
 
     shortest: int | None
@@ -79,6 +80,10 @@ class Geometry:
     std: tuple[float, float, float]
     patches: tuple[int, int] | None = None
     rounded: bool = True
+    cover: tuple[int, int] | None = None
+    contain: tuple[int, int] | None = None
+    centre: Literal["transformers", "torchvision"] = "transformers"
+    fill: int = 0
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -93,8 +98,9 @@ class Geometry:
             )
 
     def body(self) -> dict[str, Any]:
-        """Plain data for the card and the fingerprint; what only some families know is left out by the others."""
-        return {key: value for key, value in asdict(self).items() if key not in _SOME or value != _SOME[key]}
+        """Plain data for the card and the fingerprint; what has a default is there when it differs from it."""
+        usual = {one.name: one.default for one in fields(self) if one.default is not MISSING}
+        return {key: value for key, value in asdict(self).items() if key not in usual or value != usual[key]}
 
     @classmethod
     def from_body(cls, body: dict[str, Any]) -> "Geometry":

@@ -53,15 +53,20 @@ class Resize:
             return fine(rgb, self.geometry.squash, str(self.geometry.filter))
         resized = self._resized_size(height, width)
         size = self.geometry.size or resized
-        rows, columns = (_window(full, kept) for full, kept in zip(resized, size, strict=True))
+        even = self.geometry.centre == "torchvision"
+        rows, columns = (_window(full, kept, even) for full, kept in zip(resized, size, strict=True))
         found = _resample(rgb, resized, rows, columns, self.geometry.filter)
-        return _padded(found, resized, size)
+        return _padded(found, resized, size, self.geometry)
 
     def _resized_size(self, height: int, width: int) -> tuple[int, int]:
         if self.geometry.patches is not None:
             return patched_size(height, width, *self.geometry.patches)
         if self.geometry.squash is not None:
             return self.geometry.squash
+        if box := self.geometry.cover or self.geometry.contain:
+            ratio = (min if self.geometry.cover else max)(height / box[0], width / box[1])
+            # A line fitted into a square would round to nothing.
+            return max(1, round(height / ratio)), max(1, round(width / ratio))
         if self.geometry.shortest is None:
             return height, width
         short, long = min(height, width), max(height, width)
@@ -106,20 +111,24 @@ def patched_size(height: int, width: int, side: int, most: int) -> tuple[int, in
     return whole(low)
 
 
-def _window(full: int, kept: int) -> Span:
-    """The part of an axis of `full` pixels that a crop about the centre to `kept` pixels keeps."""
+def _window(full: int, kept: int, even: bool) -> Span:
+    """The part of an axis of `full` pixels that a crop about the centre to `kept` pixels keeps.
+
+    Of an odd rest the smaller half goes before, or by `even` whichever half is even, as in torchvision's center_crop.
+    """
     if full <= kept:
         return 0, full
-    first = (full - kept) // 2
+    first = round((full - kept) / 2) if even else (full - kept) // 2
     return first, first + kept
 
 
-def _padded(found: Pixels, resized: tuple[int, int], size: tuple[int, int]) -> Pixels:
+def _padded(found: Pixels, resized: tuple[int, int], size: tuple[int, int], geometry: Geometry) -> Pixels:
     if found.shape[:2] == size:
         return np.ascontiguousarray(found)
-    canvas = np.zeros((*size, 3), np.uint8)
-    # Of an odd remainder the larger half goes before, as in transformers' center_crop.
-    top, left = (max(0, math.ceil((kept - full) / 2)) for full, kept in zip(resized, size, strict=True))
+    canvas = np.full((*size, 3), geometry.fill, np.uint8)
+    # Of an odd remainder the larger half goes before in transformers' center_crop, after in open_clip's.
+    more = 1 if geometry.centre == "transformers" else 0
+    top, left = (max(0, (kept - full + more) // 2) for full, kept in zip(resized, size, strict=True))
     canvas[top : top + found.shape[0], left : left + found.shape[1]] = found
     return canvas
 

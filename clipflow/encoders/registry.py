@@ -10,13 +10,14 @@ from clipflow.spec import EncoderSpec
 
 GROUP = "clipflow.loaders"
 DEFAULT = "transformers"
-_BUILT_IN = {DEFAULT: "clipflow.encoders.transformers_files"}
+_BUILT_IN = {DEFAULT: "clipflow.encoders.transformers_files", "open-clip": "clipflow.encoders.open_clip_files"}
+_SPELT = {"open_clip": "open-clip"}
 
 
 def loader_name(spec: EncoderSpec) -> str:
     """The loader that `spec` asks for: by `loader`, or by a prefix of the model as in `NAME:model`."""
     if spec.loader:
-        return spec.loader
+        return _SPELT.get(spec.loader, spec.loader)
     prefix, colon, _ = spec.model.partition(":")
     return prefix if colon and prefix in names() else DEFAULT
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from clipflow.encoders.base import Encoder
 from clipflow.encoders.families import FAMILIES, Family
 from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
-from clipflow.encoders.folder import find_folder
+from clipflow.encoders.folder import PICKLES, WEIGHTS, find_folder
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.pickled import converted, has_pickle
@@ -32,7 +32,7 @@ _COUNT_FROM_PADDING = frozenset({"altclip"})
 
 def describe(spec: EncoderSpec) -> EncoderInfo:
     """See `clipflow.encoders.describe`."""
-    folder, commit = find_folder(spec.model, spec.revision, pickles=spec.allow_pickle)
+    folder, commit = find_folder(spec.model, spec.revision, (*WEIGHTS, *PICKLES) if spec.allow_pickle else WEIGHTS)
     if spec.allow_pickle and has_pickle(folder):
         folder = converted(folder)
     config = _json(folder / "config.json")

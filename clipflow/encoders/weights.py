@@ -76,7 +76,7 @@ def tensors(folder: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint by name, read from the headers alone."""
     found: dict[str, Tensor] = {}
     for path in weight_files(folder):
-        found.update(_header(path))
+        found.update(header(path))
     return found
 
 
@@ -100,7 +100,7 @@ def _digests(path: Path, size: int, changed: int) -> dict[str, str]:
     """sha256 per tensor; size and time of change are there for the cache, so that a rewritten file is read again."""
     made = {}
     with path.open("rb") as file:
-        for tensor in sorted(_header(path).values(), key=lambda tensor: tensor.begin):
+        for tensor in sorted(header(path).values(), key=lambda tensor: tensor.begin):
             file.seek(tensor.begin)
             left, hashed = tensor.end - tensor.begin, hashlib.sha256()
             while left and (block := file.read(min(left, _CHUNK))):
@@ -110,7 +110,12 @@ def _digests(path: Path, size: int, changed: int) -> dict[str, str]:
     return made
 
 
-def _header(path: Path) -> dict[str, Tensor]:
+def header(path: Path) -> dict[str, Tensor]:
+    """The tensors of one safetensors file by name.
+
+    Raises:
+        EncoderError: It is none, or its end is missing.
+    """
     size = path.stat().st_size
     try:
         with path.open("rb") as file:

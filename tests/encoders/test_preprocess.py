@@ -1,6 +1,7 @@
 """Resize and crop against the image processors of transformers, and what extreme shapes cost."""
 
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,26 @@ def test_the_body_survives_json() -> None:
 
     geometry = read_geometry({}, "clip")
     assert Geometry.from_body(json.loads(json.dumps(geometry.body()))) == geometry
+
+
+def test_the_body_says_nothing_of_what_is_as_usual() -> None:
+    assert set(read_geometry({}, "clip").body()) == {"shortest", "squash", "crop", "filter", "scale", "mean", "std"}
+
+
+@pytest.mark.parametrize("shape", [(9, 40), (40, 9), (7, 7), (1, 500), (500, 1)])
+def test_a_picture_fitted_into_a_box_stands_in_the_middle(shape: tuple[int, int]) -> None:
+    usual = read_geometry({"crop_size": {"height": 20, "width": 30}}, "clip")
+    inside = replace(usual, shortest=None, contain=(20, 30), fill=127, centre="torchvision")
+    assert Geometry.from_body(inside.body()) == inside
+    made = FixedSize(inside)(np.full((*shape, 3), 250, np.uint8))
+    assert made.shape == (20, 30, 3)
+    filled = np.argwhere(made[..., 0] == 250)
+    (top, left), (bottom, right) = filled.min(0), filled.max(0)
+    assert (made == 127).sum() + (made == 250).sum() == made.size
+    assert (top, bottom) == (0, 19) or (left, right) == (0, 29)
+    # Of an odd rest the larger half is below and to the right.
+    assert 0 <= (19 - bottom) - top <= 1
+    assert 0 <= (29 - right) - left <= 1
 
 
 @pytest.mark.parametrize(
