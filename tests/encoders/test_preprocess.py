@@ -142,7 +142,7 @@ def test_a_picture_fitted_into_a_box_stands_in_the_middle(shape: tuple[int, int]
     usual = read_geometry({"crop_size": {"height": 20, "width": 30}}, "clip")
     inside = replace(usual, shortest=None, contain=(20, 30), fill=127, centre="torchvision")
     assert Geometry.from_body(inside.body()) == inside
-    made = FixedSize(inside)(np.full((*shape, 3), 250, np.uint8))
+    made = Resize(inside)(np.full((*shape, 3), 250, np.uint8))
     assert made.shape == (20, 30, 3)
     filled = np.argwhere(made[..., 0] == 250)
     (top, left), (bottom, right) = filled.min(0), filled.max(0)
