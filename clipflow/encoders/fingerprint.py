@@ -31,7 +31,13 @@ _TOKENIZER_FILES = ("merges.txt", "spiece.model", "tokenizer.json", "tokenizer.m
 
 
 def checkpoint_fp(
-    folder: Path, found: dict[str, Tensor], config: dict[str, Any], loader: str, text: dict[str, Any]
+    folder: Path,
+    found: dict[str, Tensor],
+    config: dict[str, Any],
+    loader: str,
+    text: dict[str, Any],
+    *,
+    code: dict[str, str] | None = None,
 ) -> str:
     """sha256 over weights, configuration (activation and pooling stand in it), tokenizer, text settings and loader.
 
@@ -41,6 +47,7 @@ def checkpoint_fp(
         config: Its config.json.
         loader: The way of loading; the same files through another loader are another encoder.
         text: How texts become tokens.
+        code: By repository, the sha256 of the code that comes with the model.
     """
     tokenizer: dict[str, Any] = {}
     for name in _TOKENIZER_FILES:
@@ -56,6 +63,7 @@ def checkpoint_fp(
             "tokenizer": tokenizer,
             "text": text,
             "loader": loader,
+            **({} if code is None else {"code": code}),
         }
     )
 

@@ -10,7 +10,7 @@ from clipflow.spec import EncoderSpec
 
 GROUP = "clipflow.loaders"
 DEFAULT = "transformers"
-_BUILT_IN = {DEFAULT: "clipflow.encoders.transformers_files"}
+_BUILT_IN = {DEFAULT: "clipflow.encoders.transformers_files", "remote": "clipflow.encoders.remote_files"}
 
 
 def loader_name(spec: EncoderSpec) -> str:
