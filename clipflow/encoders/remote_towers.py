@@ -1,18 +1,19 @@
 """Models of foreign code, built by the pinned files alone and loaded strictly."""
 
+import fcntl
+import importlib
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import RLock
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from huggingface_hub.utils import WeakFileLock
 from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoTokenizer, dynamic_module_utils
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, dynamic_module_utils
 from transformers.initialization import no_init_weights
 
 from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
@@ -25,7 +26,6 @@ from clipflow.encoders.weights import weight_files
 from clipflow.errors import EncoderError, first_line
 
 _TEXTS_AT_ONCE = 64
-_ONE_AT_A_TIME = RLock()
 
 
 class RemoteEncoder(Encoder):
@@ -97,9 +97,10 @@ class RemoteEncoder(Encoder):
         return np.concatenate(parts)
 
     def _finished(self, made: torch.Tensor) -> Vectors:
-        if made.ndim != 2 or made.shape[1] < self.info.dim:
+        most = None if self.info.truncate_dim else self.info.dim
+        if made.ndim != 2 or not self.info.dim <= made.shape[1] <= (most or made.shape[1]):
             raise EncoderError(
-                f"The code of {self.info.model} gives {list(made.shape)} where vectors of {self.info.dim} were expected.",
+                f"The code of {self.info.model} gives {list(made.shape)} and not vectors of {self.info.dim}.",
                 "Its config.json and its code do not fit together.",
             )
         return normalised(made[:, : self.info.dim].float().cpu().numpy())
@@ -131,32 +132,50 @@ def _build(info: EncoderInfo) -> Any:
 @contextmanager
 def _only_pinned(info: EncoderInfo) -> Iterator[None]:
     """While this lasts, transformers imports foreign code from the folders in `info.code` alone, without a network."""
-    folders = {name: entry["folder"] for name, entry in info.code.items()}
-    find = dynamic_module_utils.get_cached_module_file
+    known = {key: entry for name, entry in info.code.items() for key in (name, entry["folder"])}
 
     def pinned(repository: str, module_file: str, **_: Any) -> str:
-        folder = folders.get(str(repository), str(repository))
-        if folder not in folders.values():
+        if str(repository) not in known:
             raise EncoderError(
                 f"The code of {info.model} wants code from {repository}, which no commit is named for.",
                 "Only what encoder.revision and encoder.code_revision pin is run.",
             )
-        return str(find(folder, module_file, local_files_only=True))
+        return _importable(known[str(repository)], module_file)
 
     cache = Path(dynamic_module_utils.HF_MODULES_CACHE)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        lock = WeakFileLock(cache / ".clipflow.lock")
+        held = (cache / ".clipflow.lock").open("w")
+        fcntl.flock(held, fcntl.LOCK_EX)
     except OSError as error:
         raise EncoderError(f"{cache} cannot be written.", "Set HF_MODULES_CACHE to a folder that can be.") from error
-    # transformers copies the files there before it imports them; two workers would read each other's half copies.
+    # Else two workers, or two threads, would import each other's half copies.
     with (
-        _ONE_AT_A_TIME,
-        lock,
+        held,
         patch.object(dynamic_module_utils, "get_cached_module_file", pinned),
+        # It would prefer a class once registered for a configuration to the one that is pinned now.
+        patch.object(AutoModel, "register", lambda *_, **__: None),
         patch("huggingface_hub.constants.HF_HUB_OFFLINE", True),
     ):
         yield
+
+
+def _importable(entry: dict[str, Any], module_file: str) -> str:
+    """Copies a repository's code to where transformers imports from; gives the place of a module in there.
+
+    All of it goes to one package. transformers would make one of each module that it is asked for, and classes of a
+    file that two of them import would be two, which a model may refuse as its configuration.
+    """
+    folder, package = Path(entry["folder"]), Path("transformers_modules") / f"clipflow_{entry['sha256']}"
+    dynamic_module_utils.check_imports(folder / module_file)
+    dynamic_module_utils.create_dynamic_module(package)
+    for file in folder.rglob("*.py"):
+        copy = Path(dynamic_module_utils.HF_MODULES_CACHE) / package / file.relative_to(folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if not copy.is_file() or copy.read_bytes() != file.read_bytes():
+            shutil.copyfile(file, copy)
+    importlib.invalidate_caches()
+    return str(package / module_file)
 
 
 def _fill(model: Any, info: EncoderInfo) -> None:
@@ -186,7 +205,13 @@ def _unfit(info: EncoderInfo, what: str, names: list[str]) -> EncoderError:
 
 def _load_tokenizer(info: EncoderInfo) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(info.folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(
+            info.folder,
+            # The tokenizer's own files name its class; the model's configuration is one of foreign code.
+            config=PreTrainedConfig(),
+            local_files_only=True,
+            trust_remote_code=False,
+        )
     except (OSError, ValueError, ImportError, TypeError, KeyError, AttributeError) as error:
         raise EncoderError(
             f"The tokenizer of {info.model} cannot be loaded: {first_line(error)}", "Check its files."
