@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from clipflow.encoders import remote_files
 from clipflow.encoders.base import Encoder
 from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
 from clipflow.encoders.folder import find_folder
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.info import EncoderInfo, Score
 from clipflow.encoders.preprocess import FixedSize
+from clipflow.encoders.remote_code import needs_code, refusal
 from clipflow.encoders.weights import Tensor, tensors
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
@@ -53,7 +55,13 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
     config = _json(folder / "config.json")
     if not config:
         raise EncoderError(f"{folder} holds no config.json.", "Name a checkpoint in Hugging Face's layout.")
-    kind, family = _family(config, spec.model)
+    kind = str(config.get("model_type"))
+    # A checkpoint can borrow a family's name for a class of its own; the weights would then load into the wrong one.
+    if "auto_map" in config or (kind in FAMILIES and needs_code(config, FAMILIES[kind].architecture)):
+        if not spec.trust_remote_code:
+            raise refusal(spec.model, config)
+        return remote_files.describe(spec)
+    family = _family(kind, spec.model)
     found = tensors(folder)
     geometry = read_geometry(_processor(folder), kind)
     _fits(geometry, config)
@@ -89,22 +97,13 @@ def load_preprocess(info: EncoderInfo) -> "Preprocess":
     return FixedSize(Geometry.from_body(info.preprocess))
 
 
-def _family(config: dict[str, Any], model: str) -> tuple[str, Family]:
-    kind = str(config.get("model_type"))
+def _family(kind: str, model: str) -> Family:
     if kind not in FAMILIES:
         raise EncoderError(
             f"{model} is of the family {kind!r}, which is not supported yet.",
             f"Supported families: {', '.join(sorted(FAMILIES))} (SigLIP 2 at a fixed resolution is siglip).",
         )
-    family = FAMILIES[kind]
-    named = (config.get("architectures") or [family.architecture])[0]
-    # A checkpoint can borrow a family's name for a class of its own; the weights would then load into the wrong one.
-    if named != family.architecture or "auto_map" in config:
-        raise EncoderError(
-            f"{model} calls itself {kind!r} but needs {named}, code of its own, and trust_remote_code is off.",
-            f"Choose a checkpoint that loads as {family.architecture}; trust_remote_code comes with a later version.",
-        )
-    return kind, family
+    return FAMILIES[kind]
 
 
 def _processor(folder: Path) -> dict[str, Any]:

@@ -226,9 +226,7 @@ def test_fp16_is_refused_on_a_cpu(clip_folder: Path) -> None:
         load_encoder(str(clip_folder), precision="fp16", device="cpu")
 
 
-@pytest.mark.parametrize(
-    "more", [{"trust_remote_code": True}, {"code_revision": "main"}, {"truncate_dim": 8}, {"allow_pickle": True}]
-)
+@pytest.mark.parametrize("more", [{"truncate_dim": 8}, {"allow_pickle": True}])
 def test_what_comes_later_says_so(clip_folder: Path, more: dict[str, Any]) -> None:
     with pytest.raises(NotYet):
         describe(EncoderSpec(model=str(clip_folder), **more))
