@@ -36,7 +36,7 @@ SIGLIP_LENGTH = 16
 def tiny_clip(folder: Path, *, dim: int = 24, seed: int = 0, **processor: Any) -> Path:
     """A CLIP checkpoint of `dim` dimensions that takes 32 x 32 pixels; `processor` goes to its image processor."""
     torch.manual_seed(seed)
-    tokenizer = _clip_tokenizer()
+    tokenizer = clip_tokenizer()
     ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     text = {**_SIZES, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": CLIP_LENGTH}
     text["pad_token_id"] = tokenizer.pad_token_id
@@ -104,7 +104,8 @@ def spread(model: Any) -> Any:
     return model.eval()
 
 
-def _clip_tokenizer() -> CLIPTokenizer:
+def clip_tokenizer() -> CLIPTokenizer:
+    """CLIP's own, trained on `CAPTIONS`."""
     bpe = CLIPTokenizer().backend_tokenizer
     bpe.train_from_iterator(
         CAPTIONS,

@@ -3,12 +3,14 @@
 Nothing here imports torch or transformers; the loaders do, when they load.
 """
 
+import os
 from collections.abc import Callable
 from functools import cache
 
 from clipflow.encoders.base import Encoder, Loader, Preprocess, Vectors, normalised
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.registry import find_loader, loader_name
+from clipflow.encoders.remote_code import READERS, code_revision
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 
@@ -60,20 +62,30 @@ def load_encoder(
         EncoderError: As for `describe`; or the machine cannot compute in this precision; or the encoder does not
             give the vectors that the model's own library gives.
     """
-    spec = _checked(spec, trust_remote_code)
+    spec = _checked(spec)
+    if trust_remote_code:
+        spec = spec.model_copy(update={"trust_remote_code": True})
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise EncoderError(f"There is no precision {precision!r}.", "Choose auto, fp32, bf16 or fp16.")
-    loader = find_loader(loader_name(spec))
+    info = find_loader(loader_name(spec)).describe(spec)
+    # Not always the loader that was asked: one hands over to another.
+    loader = find_loader(info.loader)
     load = loader.load if texts else getattr(loader, "load_image_side", loader.load)
-    return load(loader.describe(spec), spec.precision if precision == "auto" else precision, device)
+    return load(info, spec.precision if precision == "auto" else precision, device)
 
 
 def encoder_spec(info: EncoderInfo) -> EncoderSpec:
-    """What to ask for to get a described model again."""
+    """What to ask for to get the model of a table's card again.
+
+    A card by itself allows no code to run, whoever wrote it: where the model brings its own, whoever reads the table
+    must allow it by the environment variable `CLIPFLOW_TRUST_REMOTE_CODE=1`. It then runs at the card's commits.
+    """
     return EncoderSpec(
         model=info.model,
         revision=info.commit or info.revision,
         loader=info.loader,
+        trust_remote_code=bool(info.code) and os.environ.get(READERS) == "1",
+        code_revision=code_revision(info),
         truncate_dim=info.truncate_dim,
         allow_pickle=info.allow_pickle,
     )
@@ -105,9 +117,9 @@ def load_preprocess(info: EncoderInfo) -> Preprocess:
     return find_loader(info.loader).load_preprocess(info)
 
 
-def _checked(spec: EncoderSpec | str, trust_remote_code: bool = False) -> EncoderSpec:
+def _checked(spec: EncoderSpec | str) -> EncoderSpec:
     if isinstance(spec, str):
         if not spec:
             raise EncoderError("The model has no name.", "Give a hub id, a local folder, or demo.")
         spec = EncoderSpec(model=spec)
-    return spec.model_copy(update={"trust_remote_code": True}) if trust_remote_code else spec
+    return spec

@@ -37,6 +37,8 @@ def checkpoint_fp(
     loader: str,
     text: dict[str, Any],
     truncate_dim: int | None = None,
+    *,
+    code: dict[str, str] | None = None,
 ) -> str:
     """sha256 over weights, configuration (activation and pooling stand in it), tokenizer, text settings and loader.
 
@@ -47,6 +49,7 @@ def checkpoint_fp(
         loader: The way of loading; the same files through another loader are another encoder.
         text: How texts become tokens.
         truncate_dim: How many leading dimensions are kept; the whole vector is another encoder.
+        code: By repository, the sha256 of the code that comes with the model.
     """
     return digest(
         {
@@ -56,6 +59,7 @@ def checkpoint_fp(
             "text": text,
             "loader": loader,
             **({} if truncate_dim is None else {"truncate_dim": truncate_dim}),
+            **({} if code is None else {"code": code}),
         }
     )
 

@@ -15,24 +15,34 @@ _WANTED = ("*.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model
 PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 
+_CODE = ("*.json", "*.py")
+
 log = logging.getLogger(__name__)
 
 
-def find_folder(model: str, revision: str | None, weights: tuple[str, ...] = WEIGHTS) -> tuple[Path, str | None]:
+def is_folder(model: str) -> bool:
+    """Whether a model's name is that of a folder, and not of a repository on the hub."""
+    return model.startswith((".", "/", "~")) or Path(model).expanduser().is_dir()
+
+
+def find_folder(
+    model: str, revision: str | None, weights: tuple[str, ...] = WEIGHTS, *, code: bool = False
+) -> tuple[Path, str | None]:
     """The folder that holds the model, and the hub's commit if it came from there.
 
     Args:
         model: `demo`, a folder (it begins with `.`, `/` or `~`, or is there), or a hub id `owner/name`.
         revision: Branch, tag or commit on the hub.
         weights: Patterns of what is wanted from the hub besides configuration and tokenizer.
+        code: Whether to download its Python files too; nothing here runs them.
 
     Raises:
         EncoderError: No such model, or it cannot be had from here.
     """
     if model == DEMO:
         return _demo(), None
-    path = Path(model).expanduser()
-    if model.startswith((".", "/", "~")) or path.is_dir():
+    if is_folder(model):
+        path = Path(model).expanduser()
         if not path.is_dir():
             raise EncoderError(f"There is no folder {model}.", "Check encoder.model.")
         if revision is not None:
@@ -44,10 +54,21 @@ def find_folder(model: str, revision: str | None, weights: tuple[str, ...] = WEI
             f"{model!r} names no model.{nearest}",
             "A model is a hub id such as openai/clip-vit-base-patch32, a local folder such as ./model, or demo.",
         )
-    folder = _snapshot(model, revision, [*_WANTED, *weights])
+    folder = _snapshot(model, revision, (*_WANTED, *weights, *(("*.py",) if code else ())))
     if revision is None or not _COMMIT.fullmatch(revision):
         log.warning("%s can move on the hub; this is commit %s: name it as encoder.revision", model, folder.name)
     return folder, folder.name
+
+
+def find_code_folder(repository: str, commit: str) -> Path:
+    """The folder that holds a hub repository's Python files and configuration at a commit, without weights.
+
+    Raises:
+        EncoderError: As for `find_folder`.
+    """
+    if not _HUB_ID.fullmatch(repository):
+        raise EncoderError(f"{repository!r} is no repository on the hub.", "Check auto_map in the model's config.json.")
+    return _snapshot(repository, commit, _CODE)
 
 
 def _demo() -> Path:
@@ -57,7 +78,7 @@ def _demo() -> Path:
     return folder
 
 
-def _snapshot(model: str, revision: str | None, wanted: list[str]) -> Path:
+def _snapshot(model: str, revision: str | None, wanted: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -69,7 +90,7 @@ def _snapshot(model: str, revision: str | None, wanted: list[str]) -> Path:
 
     at = f" at {revision}" if revision else ""
     try:
-        folder = Path(snapshot_download(model, revision=revision, allow_patterns=wanted, ignore_patterns=["*/*"]))
+        folder = Path(snapshot_download(model, revision=revision, allow_patterns=list(wanted), ignore_patterns=["*/*"]))
     except GatedRepoError as error:
         raise EncoderError(
             f"{model} is gated.", "Accept its terms on the hub and set HF_TOKEN where the model is loaded."

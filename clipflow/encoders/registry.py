@@ -10,7 +10,11 @@ from clipflow.spec import EncoderSpec
 
 GROUP = "clipflow.loaders"
 DEFAULT = "transformers"
-_BUILT_IN = {DEFAULT: "clipflow.encoders.transformers_files", "open-clip": "clipflow.encoders.open_clip_files"}
+_BUILT_IN = {
+    DEFAULT: "clipflow.encoders.transformers_files",
+    "open-clip": "clipflow.encoders.open_clip_files",
+    "remote": "clipflow.encoders.remote_files",
+}
 _SPELT = {"open_clip": "open-clip"}
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipflow.encoders import remote_files
 from clipflow.encoders.base import Encoder
 from clipflow.encoders.families import FAMILIES, Family
 from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
@@ -12,6 +13,7 @@ from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.pickled import converted, has_pickle
 from clipflow.encoders.preprocess import Resize
+from clipflow.encoders.remote_code import needs_code, refusal
 from clipflow.encoders.weights import Tensor, tensors
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
@@ -38,7 +40,13 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
     config = _json(folder / "config.json")
     if not config:
         raise EncoderError(f"{folder} holds no config.json.", "Name a checkpoint in Hugging Face's layout.")
-    kind, family = _family(config, spec.model)
+    kind = str(config.get("model_type"))
+    # A checkpoint can borrow a family's name for a class of its own; the weights would then load into the wrong one.
+    if "auto_map" in config or (kind in FAMILIES and needs_code(config, FAMILIES[kind].architecture)):
+        if not spec.trust_remote_code:
+            raise refusal(spec.model, config)
+        return remote_files.describe(spec)
+    family = _family(kind, spec.model)
     found = tensors(folder)
     geometry = read_geometry(_processor(folder), family.processor)
     if family.one_size:
@@ -90,22 +98,13 @@ def load_preprocess(info: EncoderInfo) -> "Preprocess":
     return Resize(Geometry.from_body(info.preprocess))
 
 
-def _family(config: dict[str, Any], model: str) -> tuple[str, Family]:
-    kind = str(config.get("model_type"))
+def _family(kind: str, model: str) -> Family:
     if kind not in FAMILIES:
         raise EncoderError(
             f"{model} is of the family {kind!r}, which is not supported.",
             f"Supported families: {', '.join(sorted(FAMILIES))}.",
         )
-    family = FAMILIES[kind]
-    named = (config.get("architectures") or [family.architecture])[0]
-    # A checkpoint can borrow a family's name for a class of its own; the weights would then load into the wrong one.
-    if named != family.architecture or "auto_map" in config:
-        raise EncoderError(
-            f"{model} calls itself {kind!r} but needs {named}, code of its own, and trust_remote_code is off.",
-            f"Choose a checkpoint that loads as {family.architecture}; trust_remote_code comes with a later version.",
-        )
-    return kind, family
+    return FAMILIES[kind]
 
 
 def _processor(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def _plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_plugin_is_found_by_name_and_by_prefix() -> None:
-    assert names() == ["open-clip", "stub", "transformers"]
+    assert names() == ["open-clip", "remote", "stub", "transformers"]
     by_name = describe(EncoderSpec(model="stub:dim=8", loader="stub"))
     assert by_name == describe("stub:dim=8")
     assert by_name.dim == 8
@@ -40,5 +40,5 @@ def test_a_pause_changes_nothing_but_time() -> None:
 
 
 def test_an_unknown_loader_names_those_there_are() -> None:
-    with pytest.raises(EncoderError, match="open-clip, stub, transformers"):
+    with pytest.raises(EncoderError, match="open-clip, remote, stub, transformers"):
         describe(EncoderSpec(model="x/y", loader="onnx"))
