@@ -9,7 +9,7 @@ from functools import cache
 from clipflow.encoders.base import Encoder, Loader, Preprocess, Vectors, normalised
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.registry import find_loader, loader_name
-from clipflow.errors import EncoderError
+from clipflow.errors import EncoderError, NotYet
 from clipflow.spec import EncoderSpec
 
 __all__ = [
@@ -34,6 +34,7 @@ def describe(spec: EncoderSpec | str) -> EncoderInfo:
 
     Raises:
         EncoderError: There is no such model, or it cannot be loaded as it stands.
+        NotYet: `spec` asks for something this version does not have.
     """
     spec = _checked(spec)
     return find_loader(loader_name(spec)).describe(spec)
@@ -53,7 +54,7 @@ def load_encoder(
         spec: As for `describe`.
         precision: auto, fp32, bf16 or fp16 for the image side; auto falls back on what `spec` says.
         device: auto, or a torch device such as `cpu` or `cuda:0`.
-        trust_remote_code: Whether code that comes with the model may run; so it does if `spec` says so.
+        trust_remote_code: Whether code that comes with the model may run; not in this version.
         texts: Whether texts will be encoded; without, an encoder may take less memory.
 
     Raises:
@@ -110,4 +111,9 @@ def _checked(spec: EncoderSpec | str, trust_remote_code: bool = False) -> Encode
         if not spec:
             raise EncoderError("The model has no name.", "Give a hub id, a local folder, or demo.")
         spec = EncoderSpec(model=spec)
-    return spec.model_copy(update={"trust_remote_code": True}) if trust_remote_code else spec
+    if trust_remote_code or spec.trust_remote_code or spec.code_revision:
+        raise NotYet(
+            "Models that bring their own code cannot be loaded yet.",
+            "Leave out trust_remote_code and code_revision, or choose a model that transformers or open_clip serves.",
+        )
+    return spec

@@ -19,7 +19,7 @@ import clipflow.encoders.transformers_files
 from clipflow.decode import decode
 from clipflow.encoders import Encoder, describe, encoder_spec, load_encoder, load_preprocess
 from clipflow.encoders.geometry import Geometry
-from clipflow.errors import EncoderError
+from clipflow.errors import EncoderError, NotYet
 from clipflow.spec import EncoderSpec
 from tests.pictures import drawing, files
 from tests.tiny_models import CAPTIONS, SIDE, edit_config
@@ -226,6 +226,12 @@ def test_damaged_weights_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_fp16_is_refused_on_a_cpu(clip_folder: Path) -> None:
     with pytest.raises(EncoderError, match="GPU"):
         load_encoder(str(clip_folder), precision="fp16", device="cpu")
+
+
+@pytest.mark.parametrize("more", [{"trust_remote_code": True}, {"code_revision": "main"}])
+def test_what_comes_later_says_so(clip_folder: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(NotYet):
+        describe(EncoderSpec(model=str(clip_folder), **more))
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "shards"])
