@@ -4,13 +4,13 @@ Everything here reads files; nothing is executed.
 """
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from clipflow.encoders.folder import find_code_folder, is_folder
 from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.json_file import read_json
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec, digest
 
@@ -133,19 +133,6 @@ def code_revision(info: EncoderInfo) -> str | None:
     """The `encoder.code_revision` that pins what a described model was pinned to."""
     others = {name: entry["commit"] for name, entry in info.code.items() if name != info.model}
     return ",".join(f"{name}@{commit}" for name, commit in others.items()) or None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file, nothing if there is none."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as error:
-        raise EncoderError(f"{path} cannot be read as JSON.", "Download the checkpoint again.") from error
-    if not isinstance(content, dict):
-        raise EncoderError(f"{path} is not a JSON object.", "Download the checkpoint again.")
-    return content
 
 
 def _references(config: dict[str, Any]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
 from clipflow.encoders.folder import find_folder
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.info import EncoderInfo, Score
+from clipflow.encoders.json_file import read_json
 from clipflow.encoders.preprocess import Resize
 from clipflow.encoders.remote_code import (
     check_pinned,
@@ -18,7 +19,6 @@ from clipflow.encoders.remote_code import (
     fingerprints,
     model_class,
     needs_code,
-    read_json,
     refusal,
 )
 from clipflow.encoders.weights import tensors

@@ -19,8 +19,9 @@ from transformers.initialization import no_init_weights
 from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
 from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.json_file import read_json
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
-from clipflow.encoders.remote_code import check_unchanged, read_json
+from clipflow.encoders.remote_code import check_unchanged
 from clipflow.encoders.remote_files import find_convention, load_preprocess
 from clipflow.encoders.weights import weight_files
 from clipflow.errors import EncoderError, first_line

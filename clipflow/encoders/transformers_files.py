@@ -1,6 +1,5 @@
 """The loader `transformers`: checkpoints in Hugging Face's layout of its own families, described from files alone."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
 from clipflow.encoders.folder import PICKLES, WEIGHTS, find_folder
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.json_file import read_json
 from clipflow.encoders.pickled import converted, has_pickle
 from clipflow.encoders.preprocess import Resize
 from clipflow.encoders.remote_code import needs_code, refusal
@@ -37,7 +37,7 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
     folder, commit = find_folder(spec.model, spec.revision, (*WEIGHTS, *PICKLES) if spec.allow_pickle else WEIGHTS)
     if spec.allow_pickle and has_pickle(folder):
         folder = converted(folder)
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     if not config:
         raise EncoderError(f"{folder} holds no config.json.", "Name a checkpoint in Hugging Face's layout.")
     kind = str(config.get("model_type"))
@@ -108,8 +108,8 @@ def _family(kind: str, model: str) -> Family:
 
 
 def _processor(folder: Path) -> dict[str, Any]:
-    own = _json(folder / "preprocessor_config.json")
-    joint = _json(folder / "processor_config.json").get("image_processor")
+    own = read_json(folder / "preprocessor_config.json")
+    joint = read_json(folder / "processor_config.json").get("image_processor")
     # transformers prefers the part of the joint file where both are there.
     chosen = joint if isinstance(joint, dict) else own
     if not chosen:
@@ -131,7 +131,7 @@ def _fits(geometry: Geometry, config: dict[str, Any]) -> None:
 
 
 def _text_settings(folder: Path, config: dict[str, Any], family: Family) -> dict[str, Any]:
-    tokenizer = _json(folder / "tokenizer_config.json")
+    tokenizer = read_json(folder / "tokenizer_config.json")
     text = config.get("text_config") or {}
     longest = int(text.get("max_position_embeddings", family.longest))
     if config["model_type"] in _COUNT_FROM_PADDING:
@@ -157,16 +157,3 @@ def _dim(found: dict[str, Tensor], family: Family, model: str) -> int:
 
 def _number(found: dict[str, Tensor], name: str) -> float | None:
     return found[name].number() if name in found else None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    """The content of a file, nothing if there is none."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, OSError) as error:
-        raise EncoderError(f"{path} cannot be read as JSON.", "Download the checkpoint again.") from error
-    if not isinstance(content, dict):
-        raise EncoderError(f"{path} is not a JSON object.", "Download the checkpoint again.")
-    return content
