@@ -173,7 +173,11 @@ def test_a_finished_task_can_be_cleared(start: Any) -> None:
     run.clear()
     until(lambda: True if len(run.jobs()) == 2 else None, 60, "another job")
     assert run.wait()["state"] == "success"
-    assert run.jobs() == {"0": "SUCCEEDED", "1": "SUCCEEDED"}
+    first, again = run.jobs().items()
+    assert first == ("0", "SUCCEEDED")
+    # Its number is the try that was cleared, which is a later one where Airflow had to try twice.
+    assert again[0] in ("1", "2", "3")
+    assert again[1] == "SUCCEEDED"
 
 
 def test_a_run_that_is_made_again_has_a_job_of_its_own(stack: Stack, start: Any) -> None:
