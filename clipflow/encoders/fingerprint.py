@@ -1,12 +1,12 @@
 """Fingerprints of a checkpoint and of its preprocessing: equal when equal vectors come out, whatever the names."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from clipflow.decode import DECODE_POLICY
 from clipflow.encoders.geometry import Geometry
+from clipflow.encoders.json_file import read_json
 from clipflow.encoders.weights import Tensor, weights_digest
 from clipflow.spec import digest
 
@@ -72,7 +72,7 @@ def tokenizer_state(folder: Path) -> dict[str, Any]:
             tokenizer[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     for name in _TOKENIZER_JSON:
         if (path := folder / name).is_file():
-            tokenizer[name] = settled(json.loads(path.read_text("utf-8")))
+            tokenizer[name] = settled(read_json(path))
     return tokenizer
 
 

@@ -97,6 +97,14 @@ class Geometry:
                 "Its configuration needs a crop, or a size with height and width.",
             )
 
+    def check_size(self, wanted: tuple[int, int]) -> None:
+        """Raises EncoderError unless (height, width) of what comes out is what the model takes."""
+        if self.size != wanted:
+            raise EncoderError(
+                f"The image processor makes {self.size} pixels where the model takes {wanted}.",
+                "The files of two checkpoints are mixed; download it again.",
+            )
+
     def body(self) -> dict[str, Any]:
         """Plain data for the card and the fingerprint; what has a default is there when it differs from it."""
         usual = {one.name: one.default for one in fields(self) if one.default is not MISSING}
@@ -146,8 +154,8 @@ def read_geometry(config: dict[str, Any], family: str) -> Geometry:
         crop=None if crop == squash else crop,
         filter=FILTERS[resample] if got["do_resize"] else None,
         scale=float(got["rescale_factor"]) if got["do_rescale"] else 1.0,
-        mean=_channels(got["image_mean"]) if normalise else (0.0, 0.0, 0.0),
-        std=_channels(got["image_std"]) if normalise else (1.0, 1.0, 1.0),
+        mean=channels(got["image_mean"]) if normalise else (0.0, 0.0, 0.0),
+        std=channels(got["image_std"]) if normalise else (1.0, 1.0, 1.0),
         patches=patches,
         rounded=kind != "dinov3vit",
     )
@@ -179,7 +187,12 @@ def _pair(size: object) -> tuple[int, int]:
     raise EncoderError(f"The image processor's size {size!r} is not a height and a width.")
 
 
-def _channels(values: object) -> tuple[float, float, float]:
+def channels(values: object) -> tuple[float, float, float]:
+    """A mean or a std, given as one number or as one per channel.
+
+    Raises:
+        EncoderError: It is neither.
+    """
     if isinstance(values, int | float):
         return (float(values),) * 3
     if isinstance(values, list | tuple) and len(values) == 3:

@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Self
 
-from clipflow.spec import digest
+from clipflow.encoders.fingerprint import preprocess_fp
+from clipflow.encoders.geometry import Geometry
+from clipflow.encoders.weights import Tensor
+from clipflow.errors import EncoderError
+from clipflow.spec import EncoderSpec, digest
 
 Score = Literal["softmax", "sigmoid", "cosine"]
 
@@ -57,6 +61,41 @@ class EncoderInfo:
     def encoder_id(self) -> str:
         """64 hex digits; rows of equal ids can be compared, rows of different ids cannot (law 5)."""
         return digest([self.checkpoint_fp, self.preprocess_fp, self.dim])
+
+    @classmethod
+    def described(
+        cls, spec: EncoderSpec, full: int, geometry: Geometry, weights: Mapping[str, Tensor], **more: Any
+    ) -> Self:
+        """What a job asks for and what the files of the checkpoint say, together.
+
+        Args:
+            spec: What the job asks for.
+            full: Length of a whole vector of the model.
+            geometry: Of its preprocessing.
+            weights: Its tensors, among them the scale and the bias of its scores if it has any.
+            more: The other fields.
+
+        Raises:
+            EncoderError: The job asks for more dimensions than there are.
+        """
+        if (spec.truncate_dim or full) > full:
+            raise EncoderError(
+                f"encoder.truncate_dim is {spec.truncate_dim}, and {spec.model} has {full} dimensions.",
+                f"Choose at most {full}, or leave it out.",
+            )
+        scale, bias = (weights[name].number() if name in weights else None for name in ("logit_scale", "logit_bias"))
+        return cls(
+            model=spec.model,
+            revision=spec.revision,
+            dim=spec.truncate_dim or full,
+            logit_scale=scale,
+            logit_bias=bias,
+            preprocess_fp=preprocess_fp(geometry),
+            preprocess=geometry.body(),
+            truncate_dim=spec.truncate_dim,
+            allow_pickle=spec.allow_pickle,
+            **more,
+        )
 
     @classmethod
     def from_card(cls, card: Mapping[str, Any]) -> Self:

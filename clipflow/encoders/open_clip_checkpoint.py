@@ -1,12 +1,14 @@
 """Where an open_clip model lies: its configuration, its one file of weights, and how its images are prepared."""
 
-import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from clipflow.encoders.conversion import converted
 from clipflow.encoders.folder import find_folder
+from clipflow.encoders.json_file import read_json
+from clipflow.encoders.weights import PICKLE_SUFFIXES
 from clipflow.errors import EncoderError
 
 PREFIX = "open-clip:"
@@ -16,7 +18,6 @@ _SAFE = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
 _PICKLED = ("open_clip_pytorch_model.bin", "open_clip_pytorch_model.pth")
 # In open_clip's own order of preference; on the hub these names are those of transformers' weights.
 _SHARED = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth")
-_PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 
 
 class Checkpoint(NamedTuple):
@@ -25,13 +26,15 @@ class Checkpoint(NamedTuple):
     Attributes:
         folder: That holds the weights, and the tokenizer where the model brings one.
         commit: Of the hub, None for files.
-        weights: The file of weights.
+        source: The file of weights as it was found.
+        weights: The same in safetensors format.
         model_cfg: What open_clip builds the model from.
         preprocess_cfg: How images are prepared, by open_clip's keys; what is missing has open_clip's default.
     """
 
     folder: Path
     commit: str | None
+    source: Path
     weights: Path
     model_cfg: dict[str, Any]
     preprocess_cfg: dict[str, Any]
@@ -74,12 +77,15 @@ def find_again(model: str, folder: Path, commit: str | None, allow_pickle: bool)
 
 
 def _in_folder(folder: Path, commit: str | None, allow_pickle: bool) -> Checkpoint:
-    config = _json(folder / CONFIG)
+    config = read_json(folder / CONFIG)
+    if not config:
+        raise EncoderError(f"{folder} holds no {CONFIG}.", "Name a model in open_clip's layout.")
     model_cfg = config.get("model_cfg")
     if not isinstance(model_cfg, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= model_cfg.keys():
         raise EncoderError(f"{folder / CONFIG} describes no model.", "It needs embed_dim, vision_cfg and text_cfg.")
-    weights = _allowed(_weights_in(folder, commit is not None), allow_pickle)
-    return Checkpoint(folder, commit, weights, model_cfg, dict(config.get("preprocess_cfg") or {}))
+    source = _weights_in(folder, commit is not None)
+    preprocess_cfg = dict(config.get("preprocess_cfg") or {})
+    return Checkpoint(folder, commit, source, _safe(source, allow_pickle), model_cfg, preprocess_cfg)
 
 
 def needs_open_clip() -> None:
@@ -118,8 +124,8 @@ def _by_name(name: str, file: str, allow_pickle: bool) -> Checkpoint:
         raise EncoderError(
             f"There is no file {file}.", f"Name a file of weights, or a model of the hub as {PREFIX}{_HUB}OWNER/NAME."
         )
-    _allowed(path, allow_pickle)
-    return Checkpoint(path.parent, None, path, _json(_built_in(name)), _published_preprocessing(name))
+    weights = _safe(path, allow_pickle)
+    return Checkpoint(path.parent, None, path, weights, read_json(_built_in(name)), _published_preprocessing(name))
 
 
 def _published_preprocessing(name: str) -> dict[str, Any]:
@@ -141,7 +147,7 @@ def _weights_in(folder: Path, hub: bool) -> Path:
         if (folder / name).is_file():
             return folder / name
     others: list[Path] = [] if hub else sorted(folder.glob("*.safetensors"))
-    others = others or ([] if hub else sorted(path for path in folder.iterdir() if path.suffix in _PICKLE_SUFFIXES))
+    others = others or ([] if hub else sorted(path for path in folder.iterdir() if path.suffix in PICKLE_SUFFIXES))
     if not others:
         raise EncoderError(
             f"{folder} holds no weights in safetensors format.",
@@ -155,17 +161,18 @@ def _weights_in(folder: Path, hub: bool) -> Path:
     return others[0]
 
 
-def _allowed(path: Path, allow_pickle: bool) -> Path:
+def _safe(path: Path, allow_pickle: bool) -> Path:
+    """The weights in safetensors format, converted where they are pickled and may be."""
     if path.suffix == ".safetensors":
         return path
-    if path.suffix not in _PICKLE_SUFFIXES:
+    if path.suffix not in PICKLE_SUFFIXES:
         raise EncoderError(f"{path} is no file of weights.", "Weights end in .safetensors, .bin, .pt or .pth.")
     if not allow_pickle:
         raise EncoderError(
             f"{path} is a pickle, and a pickle can run any code.",
             "Convert it to safetensors, or set encoder.allow_pickle: its weights are then read, its code is not run.",
         )
-    return path
+    return converted(path)
 
 
 def _built_in(name: str) -> Path:
@@ -182,15 +189,3 @@ def _near(name: str) -> Iterator[str]:
     from difflib import get_close_matches
 
     yield from get_close_matches(name, [path.stem for path in _configs().glob("*.json")])
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise EncoderError(f"{path.parent} holds no {path.name}.", "Name a model in open_clip's layout.") from error
-    except (ValueError, OSError) as error:
-        raise EncoderError(f"{path} cannot be read as JSON.", "Download the checkpoint again.") from error
-    if not isinstance(content, dict):
-        raise EncoderError(f"{path} is not a JSON object.", "Download the checkpoint again.")
-    return content

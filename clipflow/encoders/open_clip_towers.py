@@ -1,107 +1,111 @@
 """Models of open_clip, loaded strictly: what does not match is an error, never random weights."""
 
+import gc
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.tokenizer import HFTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2, merge_preprocess_dict
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
+from clipflow.encoders.base import Pixels
 from clipflow.encoders.fingerprint import tokenizer_state
-from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
-from clipflow.encoders.open_clip_checkpoint import Checkpoint, find_again
-from clipflow.encoders.open_clip_files import tokenizer_folder
-from clipflow.encoders.pickled_weights import State, is_archive, read_pickled
-from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
-from clipflow.encoders.preprocess import Resize
+from clipflow.encoders.open_clip_checkpoint import CONFIG, Checkpoint, find_again
+from clipflow.encoders.open_clip_files import load_preprocess, tokenizer_folder
+from clipflow.encoders.pickled_weights import State, is_archive
+from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.errors import EncoderError, first_line
 from clipflow.spec import digest
 
-_TEXTS_AT_ONCE = 64
+# What belongs to texts in open_clip's models of both sides.
+_TEXT_PARTS = (
+    "text",
+    "text_decoder",
+    "transformer",
+    "token_embedding",
+    "positional_embedding",
+    "ln_final",
+    "text_projection",
+)
 # Counted in training only, or a constant that old versions stored.
 _NEEDLESS = (".num_batches_tracked", ".position_ids")
 
 
-class OpenClipEncoder(Encoder):
+class OpenClipEncoder(TorchEncoder):
     """A described checkpoint with its weights loaded.
 
     Args:
         info: What `describe` said of it.
         precision: auto, fp32, bf16 or fp16.
         device: auto or a torch device.
+        texts: Whether to keep the text side.
 
     Raises:
-        EncoderError: The weights do not fit the model or are not finite, or the machine lacks the precision.
+        EncoderError: The weights do not fit the model or are not finite, the machine lacks the precision, or vectors
+            are not those of open_clip's own way (see `clipflow.encoders.self_check`).
     """
 
-    def __init__(self, info: EncoderInfo, precision: str, device: str) -> None:
-        self.info = info
-        self._device = choose_device(device)
-        self.precision = choose_precision(precision, self._device)
-        self._dtype = DTYPES[self.precision]
-        geometry = Geometry.from_body(info.preprocess)
-        self.preprocess = Resize(geometry)
-        std = torch.tensor(geometry.std, dtype=torch.float64)
-        self._factor = self._per_channel(geometry.scale / std)
-        self._shift = self._per_channel(torch.tensor(geometry.mean, dtype=torch.float64) / std)
-        found = find_again(info.model, Path(info.folder), info.commit, info.allow_pickle)
-        self._model = _load_model(info, found).to(self._device)
-        # Only the image side: labels and captions are few, and keep fp32 everywhere.
-        self._model.visual.to(self._dtype)
-        self._tokenizer = _load_tokenizer(info, found)
+    library = "open_clip itself"
 
-    def _per_channel(self, values: torch.Tensor) -> torch.Tensor:
-        return values.to(self._device, torch.float32).view(1, 3, 1, 1)
+    def __init__(self, info: EncoderInfo, precision: str, device: str, *, texts: bool = True) -> None:
+        super().__init__(info, load_preprocess(info), precision, device, texts=texts)
+        self._found = find_again(info.model, Path(info.folder), info.commit, info.allow_pickle)
+        self._model = _load_model(info, self._found, self._texts).to(self.device)
+        if self._texts:
+            self._tokenizer = _load_tokenizer(info, self._found)
+        self.check_and_settle()
 
-    @torch.inference_mode()
-    def encode_pixels(self, pixels: Pixels | Sequence[Pixels]) -> Vectors:
-        """uint8 [N, height, width, 3] to float32 [N, dim]."""
-        if len(pixels) == 0:
-            return np.empty((0, self.info.dim), np.float32)
-        raw = torch.from_numpy(np.require(np.asarray(pixels), requirements=["C", "W"])).to(self._device)
-        values = raw.permute(0, 3, 1, 2).float().mul_(self._factor).sub_(self._shift).contiguous()
-        return self._vectors(self._model.encode_image(values.to(self._dtype)))
+    def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """See `TorchEncoder`."""
+        return self._model.encode_image(inputs["pixel_values"])  # type: ignore[no-any-return]
 
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Texts to float32 [N, dim], in fp32 whatever `precision` says."""
-        parts = [np.empty((0, self.info.dim), np.float32)]
-        for first in range(0, len(texts), _TEXTS_AT_ONCE):
-            tokens = self.tokens(texts[first : first + _TEXTS_AT_ONCE]).to(self._device)
-            parts.append(self._vectors(self._model.encode_text(tokens)))
-        return np.concatenate(parts)
+    def texts(self, tokens: torch.Tensor) -> torch.Tensor:
+        """See `TorchEncoder`."""
+        return self._model.encode_text(tokens.to(self.device))  # type: ignore[no-any-return]
 
     def tokens(self, texts: Sequence[str]) -> torch.Tensor:
         """int64 [N, length]."""
-        made: torch.Tensor = self._tokenizer(list(texts))
-        return made
+        return self._tokenizer(list(texts))  # type: ignore[no-any-return]
 
-    def _vectors(self, made: torch.Tensor) -> Vectors:
-        return normalised(made[:, : self.info.dim].float().cpu().numpy())
+    def cast_image_side(self, dtype: torch.dtype) -> None:
+        """See `TorchEncoder`."""
+        self._model.visual.to(dtype)
+
+    def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor]:
+        """See `TorchEncoder`."""
+        # As create_model_and_transforms has it: the size is the model's, all else the configuration's.
+        asked = merge_preprocess_dict({"size": self._model.visual.image_size}, self._found.preprocess_cfg)
+        asked["size"] = self._model.visual.image_size
+        transform = image_transform_v2(PreprocessCfg(**asked), is_train=False)
+        return {"pixel_values": transform(Image.fromarray(rgb))[None]}
+
+    def library_tokens(self, text: str) -> torch.Tensor | None:
+        """See `TorchEncoder`; None where a tokenizer of another model would come from the hub."""
+        folder = self._found.folder
+        if not (folder / CONFIG).is_file() or tokenizer_folder(self._found) not in (None, folder):
+            return None
+        return open_clip.get_tokenizer(f"local-dir:{folder}")([text])  # type: ignore[no-any-return]
 
 
-def _load_model(info: EncoderInfo, found: Checkpoint) -> Any:
-    if found.weights.suffix == ".safetensors":
-        try:
-            state: State = load_file(found.weights)
-        except (SafetensorError, OSError) as error:
-            raise EncoderError(f"{found.weights} cannot be read: {first_line(error)}", "Download it again.") from error
-    else:
-        state = read_pickled(found.weights)
-        if is_archive(found.weights) and not found.model_cfg.get("quick_gelu"):
-            raise EncoderError(
-                f"{found.weights.name} is an archive as OpenAI publishes them, whose models use QuickGELU.",
-                "Choose the architecture whose name ends in -quickgelu.",
-            )
+def _load_model(info: EncoderInfo, found: Checkpoint, texts: bool) -> Any:
+    if is_archive(found.source) and not found.model_cfg.get("quick_gelu"):
+        raise EncoderError(
+            f"{found.source.name} is an archive as OpenAI publishes them, whose models use QuickGELU.",
+            "Choose the architecture whose name ends in -quickgelu.",
+        )
+    try:
+        state: State = load_file(found.weights)
+    except (SafetensorError, OSError) as error:
+        raise EncoderError(f"{found.weights} cannot be read: {first_line(error)}", "Download it again.") from error
     try:
         model = _build(found.model_cfg)
         state = _fitting(model, state)
@@ -110,6 +114,12 @@ def _load_model(info: EncoderInfo, found: Checkpoint) -> Any:
             f"open_clip cannot build {info.model}: {first_line(error)}", "Check its configuration and its weights."
         ) from error
     _fill(model, state, info.model)
+    if not texts:
+        for name in _TEXT_PARTS:
+            if hasattr(model, name):
+                setattr(model, name, None)
+        del state
+        gc.collect()
     return model.eval()
 
 

@@ -4,31 +4,30 @@
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from clipflow.encoders.base import Encoder
-from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
-from clipflow.encoders.folder import find_folder
+from clipflow.encoders.conversion import converted_folder, is_pickled
+from clipflow.encoders.fingerprint import checkpoint_fp
+from clipflow.encoders.folder import PICKLES, WEIGHTS, find_folder
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.info import EncoderInfo, Score
 from clipflow.encoders.json_file import read_json
-from clipflow.encoders.preprocess import Resize
+from clipflow.encoders.open_clip_geometry import open_clip_geometry
+from clipflow.encoders.preprocess import load_preprocess
 from clipflow.encoders.remote_code import (
     check_pinned,
     find_code,
     fingerprints,
     model_class,
-    needs_code,
     refusal,
 )
+from clipflow.encoders.text_settings import text_settings
 from clipflow.encoders.weights import tensors
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 
-if TYPE_CHECKING:
-    from clipflow.encoders.base import Preprocess
-
-__all__ = ["CONVENTIONS", "NAME", "Convention", "describe", "load", "load_preprocess", "needs_code", "refusal"]
+__all__ = ["CONVENTIONS", "NAME", "Convention", "describe", "load", "load_image_side", "load_preprocess"]
 
 NAME = "remote"
 
@@ -40,6 +39,7 @@ class Convention(NamedTuple):
         images: The method that takes `pixel_values`.
         texts: The method that takes `input_ids`; None where the texts are another model's.
         image_side: The modules that images go through; an empty name is the whole model.
+        text_side: The modules that nothing but texts goes through.
         width: Where config.json tells the length of a vector.
         side: Where it tells the pixels along an edge.
         score: How its authors turn a cosine into a probability.
@@ -52,6 +52,7 @@ class Convention(NamedTuple):
     images: str
     texts: str | None
     image_side: tuple[str, ...]
+    text_side: tuple[str, ...]
     width: tuple[str, ...]
     side: tuple[str, ...]
     score: Score
@@ -66,6 +67,7 @@ _EVA = Convention(
     images="encode_image",
     texts="encode_text",
     image_side=("vision_model", "visual_projection"),
+    text_side=("text_model", "text_projection"),
     width=("projection_dim",),
     side=("vision_config", "image_size"),
     score="softmax",
@@ -79,6 +81,7 @@ CONVENTIONS = {
         images="get_image_features",
         texts="get_text_features",
         image_side=("vision_model", "visual_projection"),
+        text_side=("text_model", "text_projection"),
         width=("projection_dim",),
         side=("vision_config", "image_size"),
         score="softmax",
@@ -90,6 +93,7 @@ CONVENTIONS = {
         images="__call__",
         texts=None,
         image_side=("",),
+        text_side=(),
         width=("n_embd",),
         side=("img_size",),
         score="cosine",
@@ -106,7 +110,8 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
     """
     if spec.trust_remote_code:
         check_pinned(spec)
-    folder, commit = find_folder(spec.model, spec.revision, code=spec.trust_remote_code)
+    weights = (*WEIGHTS, *PICKLES) if spec.allow_pickle else WEIGHTS
+    folder, commit = find_folder(spec.model, spec.revision, weights, code=spec.trust_remote_code)
     config = read_json(folder / "config.json")
     if not config:
         raise EncoderError(f"{folder} holds no config.json.", "Name a checkpoint in Hugging Face's layout.")
@@ -114,49 +119,42 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
         raise refusal(spec.model, config)
     convention = find_convention(config, spec.model)
     code = find_code(spec, folder, commit, config)
+    if spec.allow_pickle and is_pickled(folder):
+        folder = converted_folder(folder)
     found = tensors(folder)
     geometry = _geometry(folder, config, convention)
-    text = _text_settings(folder, config, convention)
-    full = _number(config, convention.width)
-    if spec.truncate_dim is not None and spec.truncate_dim > full:
-        raise EncoderError(
-            f"encoder.truncate_dim is {spec.truncate_dim}, and {spec.model} has {full} dimensions.",
-            f"Choose at most {full}, or leave it out.",
-        )
-    return EncoderInfo(
-        model=spec.model,
-        revision=spec.revision,
+    text = _text_settings(folder, config, convention) if convention.texts else {}
+    return EncoderInfo.described(
+        spec,
+        _number(config, convention.width),
+        geometry,
+        found,
         commit=commit,
         folder=str(folder),
         loader=NAME,
         family=str(config.get("model_type")),
-        dim=spec.truncate_dim or full,
         has_text=convention.texts is not None,
         score=convention.score,
-        logit_scale=found["logit_scale"].number() if "logit_scale" in found else None,
-        logit_bias=None,
         checkpoint_fp=checkpoint_fp(
             folder, found, config, NAME, text, spec.truncate_dim, code=fingerprints(spec.model, code)
         ),
-        preprocess_fp=preprocess_fp(geometry),
         text=text,
-        preprocess=geometry.body(),
-        truncate_dim=spec.truncate_dim,
         code=code,
-        allow_pickle=spec.allow_pickle,
     )
 
 
-def load(info: EncoderInfo, precision: str, device: str, *, texts: bool = True) -> Encoder:
+def load(info: EncoderInfo, precision: str, device: str) -> Encoder:
     """See `clipflow.encoders.load_encoder`; this runs the code that `info.code` names, and no other."""
     from clipflow.encoders.remote_towers import RemoteEncoder
 
-    return RemoteEncoder(info, precision, device, texts=texts)
+    return RemoteEncoder(info, precision, device)
 
 
-def load_preprocess(info: EncoderInfo) -> "Preprocess":
-    """See `clipflow.encoders.load_preprocess`."""
-    return Resize(Geometry.from_body(info.preprocess))
+def load_image_side(info: EncoderInfo, precision: str, device: str) -> Encoder:
+    """An encoder that refuses texts, in less memory; the same code runs as for `load`."""
+    from clipflow.encoders.remote_towers import RemoteEncoder
+
+    return RemoteEncoder(info, precision, device, texts=False)
 
 
 def find_convention(config: dict[str, Any], model: str) -> Convention:
@@ -189,46 +187,33 @@ def _geometry(folder: Path, config: dict[str, Any], convention: Convention) -> G
     if not written and not convention.clip_processor:
         raise EncoderError(f"{folder} says nothing of how images are prepared.", "It needs preprocessor_config.json.")
     if not written:
-        written = {"size": {"shortest_edge": side}, "crop_size": side}
-    elif "resize_mode" in written:
-        written = _as_clip(written)
-    geometry = read_geometry(written, "clip")
-    if geometry.size != (side, side):
-        raise EncoderError(
-            f"The image processor makes {geometry.size} pixels where the model takes {(side, side)}.",
-            "The files of two checkpoints are mixed; download it again.",
-        )
+        written = clip_processor(side)
+    geometry = _as_open_clip(written) if own_processor(written) else read_geometry(written, "clip")
+    geometry.check_size((side, side))
     return geometry
 
 
-def _as_clip(written: dict[str, Any]) -> dict[str, Any]:
-    """Jina's image processor, a class of its own that is never run, in the words of CLIP's."""
-    size, mode, filter = written.get("size", 224), written["resize_mode"], written.get("interpolation", "bicubic")
-    height, width = size if isinstance(size, list) else (size, size)
-    if mode not in ("shortest", "squash") or (mode == "shortest" and height != width):
+def clip_processor(side: int) -> dict[str, Any]:
+    """The configuration of CLIP's image processor for pictures of `side` pixels along an edge."""
+    return {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+
+
+def own_processor(written: dict[str, Any]) -> bool:
+    """Whether the content of a preprocessor_config.json speaks to a class of the model's own code."""
+    return "resize_mode" in written
+
+
+def _as_open_clip(written: dict[str, Any]) -> Geometry:
+    """That of Jina's image processor, a class of its own that is never run: it holds a copy of open_clip's transform.
+
+    See huggingface.co/jinaai/jina-clip-implementation, processing_clip.py and transform.py.
+    """
+    size, mode = written.get("size", 224), written["resize_mode"]
+    if mode not in ("shortest", "squash"):
         raise EncoderError(f"The image processor's resize_mode {mode!r} for {size} is not supported.")
-    if filter not in ("bicubic", "bilinear"):
-        raise EncoderError(f"The image processor's interpolation {filter!r} is not supported.")
-    pair = {"height": height, "width": width}
-    return {
-        "size": {"shortest_edge": height} if mode == "shortest" else pair,
-        "do_center_crop": mode == "shortest",
-        "crop_size": pair,
-        "resample": {"bilinear": 2, "bicubic": 3}[filter],
-        "image_mean": written.get("mean"),
-        "image_std": written.get("std"),
-    }
+    return open_clip_geometry(written, size)
 
 
 def _text_settings(folder: Path, config: dict[str, Any], convention: Convention) -> dict[str, Any]:
-    if convention.texts is None:
-        return {}
     longest = min(convention.longest, (config.get("text_config") or {}).get("max_position_embeddings", 1 << 30))
-    tokenizer = read_json(folder / "tokenizer_config.json")
-    return {
-        "max_length": int(min(longest, tokenizer.get("model_max_length") or longest)),
-        "padding": "longest",
-        "padding_side": "right",
-        "attention_mask": convention.mask,
-        "lower_case": False,
-    }
+    return text_settings(folder, longest, padding="longest", mask=convention.mask)

@@ -10,101 +10,91 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, dynamic_module_utils
+from PIL import Image
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModel, dynamic_module_utils
 from transformers.initialization import no_init_weights
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
-from clipflow.encoders.geometry import Geometry
+from clipflow.encoders.base import Pixels
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.json_file import read_json
-from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
+from clipflow.encoders.library_pixels import processed
+from clipflow.encoders.preprocess import load_preprocess
 from clipflow.encoders.remote_code import check_unchanged
-from clipflow.encoders.remote_files import find_convention, load_preprocess
+from clipflow.encoders.remote_files import clip_processor, find_convention, own_processor
+from clipflow.encoders.tokenizer import Tokenizer, Tokens
+from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.encoders.weights import weight_files
 from clipflow.errors import EncoderError, first_line
 
-_TEXTS_AT_ONCE = 64
 
-
-class RemoteEncoder(Encoder):
+class RemoteEncoder(TorchEncoder):
     """A described model with its own code imported and its weights loaded.
 
     Args:
         info: What `describe` said of it; `info.code` names all code that may run.
         precision: auto, fp32, bf16 or fp16.
         device: auto or a torch device.
-        texts: Whether texts will be encoded.
+        texts: Whether to load the text side, if there is one.
 
     Raises:
         EncoderError: The code is another one by now, wants code that is not pinned, or does not run; the weights do
-            not fit it or are not numbers; the machine lacks the precision.
+            not fit it or are not numbers; the machine lacks the precision; or vectors are not those of the documented
+            use (see `clipflow.encoders.self_check`).
     """
 
+    library = "its documented use"
+
     def __init__(self, info: EncoderInfo, precision: str, device: str, *, texts: bool = True) -> None:
-        self.info = info
+        super().__init__(info, load_preprocess(info), precision, device, texts=texts)
         self._convention = find_convention(read_json(Path(info.folder) / "config.json"), info.model)
-        self._device = choose_device(device)
-        self.precision = choose_precision(precision, self._device)
-        self._dtype = DTYPES[self.precision]
-        self.preprocess = load_preprocess(info)
-        geometry = Geometry.from_body(info.preprocess)
-        std = torch.tensor(geometry.std, dtype=torch.float64)
-        self._factor = self._per_channel(geometry.scale / std)
-        self._shift = self._per_channel(torch.tensor(geometry.mean, dtype=torch.float64) / std)
         model = _build(info)
+        if not self._texts:
+            # Its parameters have no values yet, so that it never took any memory.
+            for name in self._convention.text_side:
+                setattr(model, name, None)
         _fill(model, info)
-        self._model = model.eval().to(self._device)
-        # Only the image side: labels and captions are few, and keep fp32 everywhere.
+        self._model = model.eval().to(self.device)
+        if self._texts:
+            self._tokenizer = Tokenizer(info)
+        with _foreign(info):
+            self.check_and_settle()
+
+    def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """See `TorchEncoder`."""
+        made = getattr(self._model, self._convention.images)(**inputs)
+        return made.last_hidden_state[:, 0] if self._convention.class_token else made  # type: ignore[no-any-return]
+
+    def texts(self, tokens: Tokens) -> torch.Tensor:
+        """See `TorchEncoder`."""
+        given = {key: value.to(self.device) for key, value in tokens.items()}
+        return getattr(self._model, str(self._convention.texts))(**given)  # type: ignore[no-any-return]
+
+    def tokens(self, texts: Sequence[str]) -> Tokens:
+        """int64 [N, length] per input of the text side."""
+        return self._tokenizer(texts)
+
+    def cast_image_side(self, dtype: torch.dtype) -> None:
+        """See `TorchEncoder`."""
         for part in self._convention.image_side:
-            self._model.get_submodule(part).to(self._dtype)
-        self._tokenizer = _load_tokenizer(info) if texts and info.has_text else None
+            self._model.get_submodule(part).to(dtype)
 
-    def _per_channel(self, values: torch.Tensor) -> torch.Tensor:
-        return values.to(self._device, torch.float32).view(1, 3, 1, 1)
+    def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor] | None:
+        """See `TorchEncoder`; an image processor that is foreign code needs torchvision, and is not run."""
+        written = read_json(Path(self.info.folder) / "preprocessor_config.json")
+        if own_processor(written):
+            return None
+        if written:
+            return processed(Path(self.info.folder), rgb)
+        height, _ = self._geometry.size or (0, 0)
+        processor = CLIPImageProcessorPil(**clip_processor(height))
+        return dict(processor(images=Image.fromarray(rgb), return_tensors="pt"))
 
-    @torch.inference_mode()
-    def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:
-        """N pictures uint8 [height, width, 3] to float32 [N, dim]."""
-        if len(pixels) == 0:
-            return np.empty((0, self.info.dim), np.float32)
-        batch = pixels if isinstance(pixels, np.ndarray) else np.stack(pixels)
-        raw = torch.from_numpy(np.require(batch, requirements=["C", "W"])).to(self._device)
-        values = raw.permute(0, 3, 1, 2).float().mul_(self._factor).sub_(self._shift).contiguous()
-        made = getattr(self._model, self._convention.images)(pixel_values=values.to(self._dtype))
-        return self._finished(made.last_hidden_state[:, 0] if self._convention.class_token else made)
-
-    @torch.inference_mode()
-    def encode_texts(self, texts: Sequence[str]) -> Vectors:
-        """Texts to float32 [N, dim], in fp32 whatever `precision` says."""
-        if self._tokenizer is None:
-            raise EncoderError(
-                f"{self.info.model} has no text side.", "Use rules that need no texts, or choose another model."
-            )
-        parts = [np.empty((0, self.info.dim), np.float32)]
-        for first in range(0, len(texts), _TEXTS_AT_ONCE):
-            tokens = self._tokenizer(
-                list(texts[first : first + _TEXTS_AT_ONCE]),
-                padding=self.info.text["padding"],
-                truncation=True,
-                max_length=self.info.text["max_length"],
-                return_attention_mask=self.info.text["attention_mask"],
-                return_tensors="pt",
-            )
-            given = {key: tokens[key].to(self._device) for key in ("input_ids", "attention_mask") if key in tokens}
-            parts.append(self._finished(getattr(self._model, str(self._convention.texts))(**given)))
-        return np.concatenate(parts)
-
-    def _finished(self, made: torch.Tensor) -> Vectors:
-        most = None if self.info.truncate_dim else self.info.dim
-        if made.ndim != 2 or not self.info.dim <= made.shape[1] <= (most or made.shape[1]):
-            raise EncoderError(
-                f"The code of {self.info.model} gives {list(made.shape)} and not vectors of {self.info.dim}.",
-                "Its config.json and its code do not fit together.",
-            )
-        return normalised(made[:, : self.info.dim].float().cpu().numpy())
+    def library_tokens(self, text: str) -> Tokens:
+        """See `TorchEncoder`."""
+        return self._tokenizer.as_documented(text)
 
 
 def _build(info: EncoderInfo) -> Any:
@@ -114,16 +104,22 @@ def _build(info: EncoderInfo) -> Any:
     checkpoint holds (positions, rotations) back as whatever the memory held, for all code but transformers' own.
     """
     check_unchanged(info)
+    with _foreign(info), _only_pinned(info), no_init_weights():
+        config = AutoConfig.from_pretrained(info.folder, trust_remote_code=True, local_files_only=True)
+        inner = getattr(getattr(config, "text_config", None), "hf_model_name_or_path", None)
+        if inner in info.code:
+            config.text_config.hf_model_name_or_path = info.code[inner]["folder"]
+        return AutoModel.from_config(config, trust_remote_code=True, dtype=torch.float32)
+
+
+@contextmanager
+def _foreign(info: EncoderInfo) -> Iterator[None]:
+    """What foreign code raises, which can be anything, as an EncoderError."""
     try:
-        with _only_pinned(info), no_init_weights():
-            config = AutoConfig.from_pretrained(info.folder, trust_remote_code=True, local_files_only=True)
-            inner = getattr(getattr(config, "text_config", None), "hf_model_name_or_path", None)
-            if inner in info.code:
-                config.text_config.hf_model_name_or_path = info.code[inner]["folder"]
-            return AutoModel.from_config(config, trust_remote_code=True, dtype=torch.float32)
+        yield
     except EncoderError:
         raise
-    except Exception as error:  # foreign code can raise anything
+    except Exception as error:
         raise EncoderError(
             f"The code of {info.model} does not run here ({type(error).__name__}): {first_line(error)}",
             "It may need a package, or have been written for another version of transformers.",
@@ -134,6 +130,8 @@ def _build(info: EncoderInfo) -> Any:
 def _only_pinned(info: EncoderInfo) -> Iterator[None]:
     """While this lasts, transformers imports foreign code from the folders in `info.code` alone, without a network."""
     known = {key: entry for name, entry in info.code.items() for key in (name, entry["folder"])}
+    if info.model in info.code:  # by the folder that it is loaded from, where its weights were converted
+        known[info.folder] = info.code[info.model]
 
     def pinned(repository: str, module_file: str, **_: Any) -> str:
         if str(repository) not in known:
@@ -183,8 +181,9 @@ def _fill(model: Any, info: EncoderInfo) -> None:
     own = model.state_dict()
     lacking = set(own)
     for path in weight_files(Path(info.folder)):
-        part = load_file(path)
-        if wrong := [name for name, value in part.items() if name in own and own[name].shape != value.shape]:
+        with safe_open(path, "pt") as file:
+            part = {name: file.get_tensor(name) for name in file.keys() if name in own}  # noqa: SIM118
+        if wrong := [name for name, value in part.items() if own[name].shape != value.shape]:
             raise _unfit(info, "do not fit", wrong)
         model.load_state_dict(part, strict=False)
         lacking -= part.keys()
@@ -202,20 +201,3 @@ def _unfit(info: EncoderInfo, what: str, names: list[str]) -> EncoderError:
         f"The weights of {info.model} {what} {min(names)} ({len(names)} in all).",
         "They are not those of its code, or its files are damaged.",
     )
-
-
-def _load_tokenizer(info: EncoderInfo) -> Any:
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            info.folder,
-            # The tokenizer's own files name its class; the model's configuration is one of foreign code.
-            config=PreTrainedConfig(),
-            local_files_only=True,
-            trust_remote_code=False,
-        )
-    except (OSError, ValueError, ImportError, TypeError, KeyError, AttributeError) as error:
-        raise EncoderError(
-            f"The tokenizer of {info.model} cannot be loaded: {first_line(error)}", "Check its files."
-        ) from error
-    tokenizer.padding_side = info.text["padding_side"]
-    return tokenizer

@@ -4,31 +4,23 @@ A checkpoint whose files ask for something that is computed otherwise here would
 right and are not. Three forwards of one picture tell.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer
 
-from clipflow.encoders.base import Pixels, Vectors, normalised
-from clipflow.encoders.families import FAMILIES
-from clipflow.encoders.geometry import Geometry
+from clipflow.encoders.base import Pixels, Vectors
 from clipflow.errors import EncoderError
 
 if TYPE_CHECKING:
-    from clipflow.encoders.transformers_towers import TransformersEncoder
-
-Output = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+    from clipflow.encoders.torch_towers import TorchEncoder
 
 LEAST_COSINE = 0.9995
 """Between our way and the library's, both in fp32: resized pixels may differ by one grey level."""
 LEAST_COSINE_HALF = 0.99
 """Between half precision and fp32; trained checkpoints keep 0.999, random ones less."""
 _TEXT = "A photo of Two cups, and a spoon."
-# Its image processor exists for torchvision only, which this environment does not have.
-_WITHOUT_PROCESSOR = frozenset({"dinov3_vit", "dinov3_convnext"})
+# Beside a longer one, a text is padded; alone it is not, wherever padding is to the longest.
+_LONGER = "A photo of a kitchen with seven plates, " + _TEXT
 
 
 def picture() -> Pixels:
@@ -39,8 +31,7 @@ def picture() -> Pixels:
     return np.clip(np.stack(planes, axis=2) + noise, 0, 255).astype(np.uint8)
 
 
-@torch.inference_mode()
-def check_image_side(encoder: "TransformersEncoder", output: Output) -> Vectors:
+def check_image_side(encoder: "TorchEncoder") -> Vectors:
     """Our vector of the picture in fp32, float32 [1, dim], once it is known to be the library's.
 
     Raises:
@@ -48,63 +39,38 @@ def check_image_side(encoder: "TransformersEncoder", output: Output) -> Vectors:
     """
     rgb = picture()
     ours = encoder.encode_pixels([encoder.preprocess(rgb)])
-    theirs = normalised(output(_library_inputs(encoder.info, rgb))[:, : encoder.info.dim].float().cpu().numpy())
-    _compare(encoder.info.model, "picture", ours, theirs, LEAST_COSINE)
+    given = encoder.library_pixels(rgb)
+    _compare(encoder, "picture", ours, ours if given is None else encoder.image_vectors(given))
     return ours
 
 
-@torch.inference_mode()
-def check_text_side(encoder: "TransformersEncoder", output: Output) -> None:
+def check_text_side(encoder: "TorchEncoder") -> None:
     """Raises EncoderError unless our vector of a text is the library's."""
-    info = encoder.info
-    text = _TEXT.lower() if info.text["lower_case"] else _TEXT
-    tokenizer = AutoTokenizer.from_pretrained(info.folder, local_files_only=True, trust_remote_code=False)
-    asked: dict[str, Any] = {"truncation": True, "max_length": info.text["max_length"], "return_tensors": "pt"}
-    if FAMILIES[info.family].mask:
-        tokens = dict(tokenizer([text], padding=True, **asked))
-    else:
-        tokenizer.padding_side = "right"
-        tokens = {"input_ids": tokenizer([text], padding="max_length", **asked)["input_ids"]}
-    theirs = normalised(output(tokens)[:, : info.dim].float().cpu().numpy())
-    _compare(info.model, "text", encoder.encode_texts([_TEXT]), theirs, LEAST_COSINE)
+    ours = encoder.encode_texts([_TEXT, _LONGER])[:1]
+    given = encoder.library_tokens(_TEXT)
+    _compare(encoder, "text", ours, ours if given is None else encoder.text_vectors(given))
 
 
-def check_precision(encoder: "TransformersEncoder", exact: Vectors) -> None:
+def check_precision(encoder: "TorchEncoder", exact: Vectors) -> None:
     """Raises EncoderError unless the encoder, in its precision by now, agrees with its own fp32."""
     made = encoder.encode_pixels([encoder.preprocess(picture())])
-    if not np.isfinite(made).all() or float((made * exact).sum()) < LEAST_COSINE_HALF:
+    cosine = float((made * exact).sum())
+    if not cosine >= LEAST_COSINE_HALF:
         raise EncoderError(
-            f"{encoder.info.model} in {encoder.precision} has a cosine of {float((made * exact).sum()):.4f} "
-            f"to itself in fp32.",
+            f"{encoder.info.model} in {encoder.precision} has a cosine of {cosine:.4f} to itself in fp32.",
             "Set encoder.precision: fp32.",
         )
 
 
-def _library_inputs(info: Any, rgb: Pixels) -> dict[str, torch.Tensor]:
-    if info.family in _WITHOUT_PROCESSOR:
-        return {"pixel_values": _as_dinov3(rgb, Geometry.from_body(info.preprocess))}
-    # One name for both backends: PIL's is the reference, torchvision's differs by up to a grey level.
-    processor = AutoImageProcessor.from_pretrained(info.folder, local_files_only=True, backend="pil")
-    return dict(processor(images=Image.fromarray(rgb), return_tensors="pt"))
-
-
-def _as_dinov3(rgb: Pixels, geometry: Geometry) -> torch.Tensor:
-    """Scaled before it is resized, as transformers' DINOv3ViTImageProcessor has it."""
-    values = torch.from_numpy(rgb.copy()).permute(2, 0, 1)[None].float() * geometry.scale
-    if geometry.squash is not None:
-        values = torch.nn.functional.interpolate(values, geometry.squash, mode=str(geometry.filter), antialias=True)
-    mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (geometry.mean, geometry.std))
-    return (values - mean) / std
-
-
-def _compare(model: str, what: str, ours: Vectors, theirs: Vectors, least: float) -> None:
+def _compare(encoder: "TorchEncoder", what: str, ours: Vectors, theirs: Vectors) -> None:
+    model = encoder.info.model
     if not np.isfinite(ours).all():
         raise EncoderError(
             f"{model} gives vectors that are not finite.", "Its weights are damaged: download the checkpoint again."
         )
     cosine = float((ours.astype(np.float64) * theirs).sum())
-    if not cosine >= least:
+    if not cosine >= LEAST_COSINE:
         raise EncoderError(
-            f"{model}: the vector of a {what} has a cosine of {cosine:.5f} to the one that transformers itself makes.",
+            f"{model}: the vector of a {what} has a cosine of {cosine:.5f} to the one that {encoder.library} makes.",
             "Its files ask for something that clipflow computes otherwise; please report the model.",
         )

@@ -1,32 +1,27 @@
 """The loader `transformers`: checkpoints in Hugging Face's layout of its own families, described from files alone."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clipflow.encoders import remote_files
 from clipflow.encoders.base import Encoder
+from clipflow.encoders.conversion import converted_folder, is_pickled
 from clipflow.encoders.families import FAMILIES, Family
-from clipflow.encoders.fingerprint import checkpoint_fp, preprocess_fp
+from clipflow.encoders.fingerprint import checkpoint_fp
 from clipflow.encoders.folder import PICKLES, WEIGHTS, find_folder
-from clipflow.encoders.geometry import Geometry, read_geometry
+from clipflow.encoders.geometry import read_geometry
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.json_file import read_json
-from clipflow.encoders.pickled import converted, has_pickle
-from clipflow.encoders.preprocess import Resize
+from clipflow.encoders.preprocess import load_preprocess
 from clipflow.encoders.remote_code import needs_code, refusal
+from clipflow.encoders.text_settings import text_settings
 from clipflow.encoders.weights import Tensor, tensors
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 
-if TYPE_CHECKING:
-    from clipflow.encoders.base import Preprocess
+__all__ = ["NAME", "describe", "load", "load_image_side", "load_preprocess"]
 
 NAME = "transformers"
-
-
-# SigLIP 2 was trained on lower-cased text, and its Gemma tokenizer does not lower-case by itself.
-_LOWER_CASED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast", "Siglip2Tokenizer"})
-
 
 # RoBERTa counts positions from the padding's id on, so that fewer are left for tokens (fairseq's make_positions).
 _COUNT_FROM_PADDING = frozenset({"altclip"})
@@ -35,8 +30,6 @@ _COUNT_FROM_PADDING = frozenset({"altclip"})
 def describe(spec: EncoderSpec) -> EncoderInfo:
     """See `clipflow.encoders.describe`."""
     folder, commit = find_folder(spec.model, spec.revision, (*WEIGHTS, *PICKLES) if spec.allow_pickle else WEIGHTS)
-    if spec.allow_pickle and has_pickle(folder):
-        folder = converted(folder)
     config = read_json(folder / "config.json")
     if not config:
         raise EncoderError(f"{folder} holds no config.json.", "Name a checkpoint in Hugging Face's layout.")
@@ -47,35 +40,27 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
             raise refusal(spec.model, config)
         return remote_files.describe(spec)
     family = _family(kind, spec.model)
+    if spec.allow_pickle and is_pickled(folder):
+        folder = converted_folder(folder)
     found = tensors(folder)
     geometry = read_geometry(_processor(folder), family.processor)
     if family.one_size:
-        _fits(geometry, config)
+        side = (config.get("vision_config") or {}).get("image_size", 224)
+        geometry.check_size(tuple(side) if isinstance(side, list) else (side, side))
     text = _text_settings(folder, config, family) if family.has_text else {}
-    full = _dim(found, family, spec.model)
-    if spec.truncate_dim is not None and spec.truncate_dim > full:
-        raise EncoderError(
-            f"encoder.truncate_dim is {spec.truncate_dim}, and {spec.model} has {full} dimensions.",
-            f"Choose at most {full}, or leave it out.",
-        )
-    return EncoderInfo(
-        model=spec.model,
-        revision=spec.revision,
+    return EncoderInfo.described(
+        spec,
+        _dim(found, family, spec.model),
+        geometry,
+        found,
         commit=commit,
         folder=str(folder),
         loader=NAME,
         family=kind,
-        dim=spec.truncate_dim or full,
         has_text=family.has_text,
         score=family.score,
-        logit_scale=_number(found, "logit_scale"),
-        logit_bias=_number(found, "logit_bias"),
         checkpoint_fp=checkpoint_fp(folder, found, config, NAME, text, spec.truncate_dim),
-        preprocess_fp=preprocess_fp(geometry),
         text=text,
-        preprocess=geometry.body(),
-        truncate_dim=spec.truncate_dim,
-        allow_pickle=spec.allow_pickle,
     )
 
 
@@ -91,11 +76,6 @@ def load_image_side(info: EncoderInfo, precision: str, device: str) -> Encoder:
     from clipflow.encoders.transformers_towers import TransformersEncoder
 
     return TransformersEncoder(info, precision, device, texts=False)
-
-
-def load_preprocess(info: EncoderInfo) -> "Preprocess":
-    """See `clipflow.encoders.load_preprocess`."""
-    return Resize(Geometry.from_body(info.preprocess))
 
 
 def _family(kind: str, model: str) -> Family:
@@ -120,30 +100,12 @@ def _processor(folder: Path) -> dict[str, Any]:
     return chosen
 
 
-def _fits(geometry: Geometry, config: dict[str, Any]) -> None:
-    side = (config.get("vision_config") or {}).get("image_size", 224)
-    wanted = tuple(side) if isinstance(side, list) else (side, side)
-    if geometry.size != wanted:
-        raise EncoderError(
-            f"The image processor makes {geometry.size} pixels where the model takes {wanted}.",
-            "The files of two checkpoints are mixed; download it again.",
-        )
-
-
 def _text_settings(folder: Path, config: dict[str, Any], family: Family) -> dict[str, Any]:
-    tokenizer = read_json(folder / "tokenizer_config.json")
     text = config.get("text_config") or {}
     longest = int(text.get("max_position_embeddings", family.longest))
     if config["model_type"] in _COUNT_FROM_PADDING:
         longest -= int(text.get("pad_token_id", 1)) + 1
-    longest = min(longest, family.cut or longest)
-    return {
-        "max_length": int(min(longest, tokenizer.get("model_max_length") or longest)),
-        "padding": family.padding,
-        "padding_side": "right",
-        "attention_mask": family.mask,
-        "lower_case": tokenizer.get("tokenizer_class") in _LOWER_CASED,
-    }
+    return text_settings(folder, min(longest, family.cut or longest), padding=str(family.padding), mask=family.mask)
 
 
 def _dim(found: dict[str, Tensor], family: Family, model: str) -> int:
@@ -153,7 +115,3 @@ def _dim(found: dict[str, Tensor], family: Family, model: str) -> int:
     if name not in found or len(found[name].shape) <= axis:
         raise EncoderError(f"The weights of {model} lack {name}.", f"They are not those of a {family.architecture}.")
     return found[name].shape[axis]
-
-
-def _number(found: dict[str, Tensor], name: str) -> float | None:
-    return found[name].number() if name in found else None

@@ -13,8 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from clipflow.encoders.json_file import read_json
 from clipflow.errors import EncoderError
 from clipflow.spec import digest
+
+SAFETENSORS = "model.safetensors"
+PICKLE_SUFFIXES = frozenset({".bin", ".pt", ".pth", ".ckpt"})
 
 _CHUNK = 1 << 22
 _NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
@@ -46,30 +50,38 @@ class Tensor:
         return float(values[0])
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint: one, or the shards that its index names.
+def weight_files(folder: Path, single: str = SAFETENSORS) -> list[Path]:
+    """The files of a checkpoint's weights: one, or the shards that its index names.
+
+    Args:
+        folder: Of the checkpoint.
+        single: The name of the one file; the index has it with `.index.json` behind.
 
     Raises:
         EncoderError: There are none, or a shard is missing.
     """
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return [single]
-    index = folder / "model.safetensors.index.json"
+    if (folder / single).is_file():
+        return [folder / single]
+    index = folder / f"{single}.index.json"
     if not index.is_file():
-        if any(folder.glob("*.bin")) or any(folder.glob("*.pt")) or any(folder.glob("*.ckpt")):
+        if single == SAFETENSORS and any(path.suffix in PICKLE_SUFFIXES for path in folder.iterdir()):
             raise EncoderError(
                 f"{folder} holds weights as pickle only, and a pickle can run any code.",
                 "Use a checkpoint in safetensors, or set encoder.allow_pickle: true, which reads tensors alone.",
             )
-        raise EncoderError(f"{folder} holds no model.safetensors.", "Name a checkpoint in safetensors format.")
+        raise EncoderError(f"{folder} holds no {single}.", "Name a checkpoint in safetensors format.")
     try:
-        shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError) as error:
+        shards = sorted(set(read_json(index)["weight_map"].values()))
+    except (KeyError, AttributeError) as error:
         raise EncoderError(f"{index} is not an index of shards.", "Download the checkpoint again.") from error
     if missing := [name for name in shards if not (folder / name).is_file()]:
         raise EncoderError(f"{folder} lacks the shard {missing[0]}.", "Download the checkpoint again.")
     return [folder / name for name in shards]
+
+
+def has_weights(folder: Path, single: str = SAFETENSORS) -> bool:
+    """Whether a folder holds weights under these names, whole or not."""
+    return (folder / single).is_file() or (folder / f"{single}.index.json").is_file()
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:

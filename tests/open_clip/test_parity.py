@@ -67,7 +67,7 @@ def test_pixels_are_those_of_open_clip(
         theirs = (reference[1](picture) * std + mean).mul(255).round().permute(1, 2, 0).numpy()
         ours = encoder.preprocess(np.asarray(picture))
         assert ours.shape == theirs.shape, name
-        assert np.abs(ours - theirs).max() <= 1, name
+        assert np.array_equal(ours, theirs), name
 
 
 @torch.inference_mode()
@@ -77,21 +77,12 @@ def test_image_vectors_are_those_of_open_clip(
     pictures: dict[str, Image.Image],
 ) -> None:
     model, preprocess, _ = reference
-    same, all_of_them = [], []
+    cosines = []
     for name, picture in pictures.items():
-        pixels = preprocess(picture).unsqueeze(0)
-        theirs = _unit(model.encode_image(pixels))
-        ours = encoder.encode_images([picture])
-        cosine = float((ours * theirs).sum())
-        all_of_them.append((cosine, name))
-        mean, std = (torch.tensor(encoder.info.preprocess[key]).view(3, 1, 1) for key in ("mean", "std"))
-        seen = (pixels[0] * std + mean).mul(255).round().permute(1, 2, 0).numpy()
-        if np.array_equal(encoder.preprocess(np.asarray(picture)), seen):
-            same.append((cosine, name))
-    print("lowest cosine", f"{min(all_of_them)} of {len(all_of_them)}, same pixels {min(same)} of {len(same)}")
-    assert len(same) >= 3
-    assert min(same)[0] >= 0.99999
-    assert min(all_of_them)[0] >= 0.999
+        theirs = _unit(model.encode_image(preprocess(picture).unsqueeze(0)))
+        cosines.append((float((encoder.encode_images([picture]) * theirs).sum()), name))
+    print("lowest cosine", f"{min(cosines)} of {len(cosines)}")
+    assert min(cosines)[0] >= 0.99999
 
 
 @torch.inference_mode()
