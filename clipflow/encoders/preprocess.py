@@ -4,6 +4,9 @@ Pictures that shrink, the common and costly case, go through torch's antialiased
 what Pillow does three to seven times as fast. The rest goes through Pillow: pictures that hardly shrink, where
 torch's coarser weights could add up to two grey levels; other filters than bicubic; and pictures so long and thin
 that resizing would make a far larger picture than the crop keeps, where only the kept window is computed.
+
+`exact` leaves torch out. Off levels are few, 3 to 5 pixels in 1,000, yet small random models with weights that tell
+pictures well apart showed them in the fifth digit of a cosine.
 """
 
 import math
@@ -37,7 +40,7 @@ class Resize:
 
     Args:
         geometry: What to compute. Normalising is left to the encoder, which does it on its device.
-        exact: Whether every pixel is Pillow's own, for five to nine times as long.
+        exact: Whether pixels are Pillow's own also where they shrink, for five to nine times as long.
     """
 
     def __init__(self, geometry: Geometry, *, exact: bool = False) -> None:

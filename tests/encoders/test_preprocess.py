@@ -85,6 +85,19 @@ def test_photographs_are_within_one_grey_level(name: str, family: str, turned: b
     assert _off_by(np.ascontiguousarray(rgb.transpose(1, 0, 2)) if turned else rgb, family, {}) <= 1
 
 
+@pytest.mark.parametrize("shape", [(480, 640), (333, 500), (700, 90), (65, 97), (20, 30)])
+@pytest.mark.parametrize("family", ["clip", "siglip"])
+def test_pixels_are_pillows_own_where_that_is_asked(shape: tuple[int, int], family: str) -> None:
+    configs: dict[str, dict[str, Any]] = {
+        "clip": {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}},
+        "siglip": {"size": {"height": 32, "width": 32}},
+    }
+    rgb, config = _noise(*shape, "noise", 0), configs[family]
+    made = _CLASSES[family](**config)(Image.fromarray(rgb), do_rescale=False, do_normalize=False, return_tensors="np")
+    ours = Resize(read_geometry(config, family), exact=True)(rgb)
+    assert np.array_equal(ours, np.moveaxis(made["pixel_values"][0], 0, -1))
+
+
 @pytest.mark.parametrize("family", ["clip", "siglip"])
 @pytest.mark.parametrize("shape", [(1, 10_000_000), (10_000_000, 1)])
 def test_a_line_of_ten_million_pixels_needs_little_memory(family: str, shape: tuple[int, int]) -> None:

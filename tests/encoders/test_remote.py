@@ -22,12 +22,13 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 import clipflow
 from clipflow.encoders import EncoderInfo, describe, encoder_spec, load_encoder, load_preprocess
 from clipflow.encoders.base import Encoder
+from clipflow.encoders.geometry import read_geometry
 from clipflow.errors import EncoderError
 from clipflow.query.search import search
 from clipflow.spec import EncoderSpec
 from tests.catalogues import draw, job, picture, rows
 from tests.remote_models import COMMITS, Standin, snapshot, tiny_eva, tiny_jina, tiny_nomic
-from tests.tiny_models import CAPTIONS, SIDE, edit_config
+from tests.tiny_models import CAPTIONS, SIDE, edit_config, hub_layout
 
 Vectors = npt.NDArray[np.float32]
 MAKERS: dict[str, Callable[[Path, Path], Standin]] = {"eva": tiny_eva, "jina": tiny_jina, "nomic": tiny_nomic}
@@ -120,6 +121,17 @@ def test_texts_are_those_of_the_authors_usage(standin: Standin) -> None:
     assert encoder.info.logit_scale == pytest.approx(2.6592)
     assert (encoder.encode_texts(CAPTIONS) * authors_texts(standin, CAPTIONS)).sum(axis=1).min() >= 0.99999
     assert encoder.encode_texts([]).shape == (0, encoder.info.dim)
+
+
+def test_without_texts_the_image_side_is_loaded_alone(standin: Standin, pictures: list[Image.Image]) -> None:
+    whole, alone = loaded(standin), load_encoder(EncoderSpec(**standin.job), texts=False)
+    assert np.array_equal(alone.encode_images(pictures), whole.encode_images(pictures))
+    assert alone.info == whole.info
+    with pytest.raises(EncoderError, match="text side"):
+        alone.encode_texts(["a cup"])
+    names = {name.partition(".")[0] for name, _ in alone._model.named_parameters()}  # type: ignore[attr-defined]
+    assert not names & {"text_model", "text_projection"}
+    assert names & {"vision_model", "patch"}
 
 
 def test_bf16_is_of_the_image_side_alone(standin: Standin, pictures: list[Image.Image]) -> None:
@@ -241,6 +253,73 @@ def test_a_local_folder_is_the_same_encoder(copy: EncoderSpec, standins: dict[st
     assert "encoder.revision" not in caught.value.mend
 
 
+@pytest.fixture
+def pickled(copy: EncoderSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EncoderSpec:
+    """The same with its weights as EVA-CLIP-8B has them: shards of a pickle."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = Path(copy.model)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    shards = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
+    for shard, chosen in shards.items():
+        torch.save({one: weights[one] for one in chosen}, folder / shard)
+    index = {"metadata": {}, "weight_map": {one: shard for shard, chosen in shards.items() for one in chosen}}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    return copy
+
+
+def test_pickled_weights_only_where_they_are_allowed(
+    pickled: EncoderSpec, standins: dict[str, Standin], pictures: list[Image.Image]
+) -> None:
+    with pytest.raises(EncoderError, match="pickle can run any code") as caught:
+        describe(pickled)
+    assert "encoder.allow_pickle: true" in caught.value.mend
+    allowed = pickled.model_copy(update={"allow_pickle": True})
+    safe = loaded(standins["eva"])
+    assert describe(allowed).encoder_id == safe.info.encoder_id
+    # Once converted, and once found converted.
+    for texts in (True, False):
+        encoder = load_encoder(allowed, texts=texts)
+        assert np.array_equal(encoder.encode_images(pictures), safe.encode_images(pictures))
+
+
+def test_pickled_weights_of_the_hub(
+    standins: dict[str, Standin], pickled: EncoderSpec, pictures: list[Image.Image]
+) -> None:
+    eva = standins["eva"]
+    job = {**eva.job, "model": "acme/eva-pickled"}
+    hub_layout(eva.home, "acme/eva-pickled", Path(pickled.model), COMMITS["main"])
+    with pytest.raises(EncoderError, match="pickle can run any code"):
+        describe(EncoderSpec(**job))
+    encoder = load_encoder(EncoderSpec(**job, allow_pickle=True))
+    assert encoder.info.encoder_id == describe(EncoderSpec(**eva.job)).encoder_id
+    assert np.array_equal(encoder.encode_images(pictures), loaded(eva).encode_images(pictures))
+
+
+class _Trap:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+def test_code_in_a_pickle_never_runs_though_the_models_own_may(pickled: EncoderSpec, tmp_path: Path) -> None:
+    torch.save({"logit_scale": _Trap(tmp_path / "ran")}, Path(pickled.model) / "pytorch_model-00002-of-00002.bin")
+    with pytest.raises(EncoderError, match="tensors alone"):
+        load_encoder(pickled.model_copy(update={"allow_pickle": True}))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_weights_are_not_read_before_the_code_is_allowed(pickled: EncoderSpec, tmp_path: Path) -> None:
+    for path in Path(pickled.model).glob("*.bin"):
+        path.write_bytes(b"no pickle")
+    with pytest.raises(EncoderError, match="trust_remote_code is off"):
+        describe(pickled.model_copy(update={"allow_pickle": True, "trust_remote_code": False}))
+    assert not (tmp_path / "cache").exists()
+
+
 def test_other_code_is_another_encoder_and_never_runs_unseen(copy: EncoderSpec) -> None:
     before = describe(copy)
     file = Path(copy.model) / "modeling_evaclip.py"
@@ -295,6 +374,44 @@ def test_files_that_do_not_fit_are_refused(copy: EncoderSpec, changes: dict[str,
         load_encoder(copy)
 
 
+@pytest.mark.parametrize(
+    ("called", "said"),
+    [
+        ("self.absent(pixel_values)", "does not run here"),
+        ("self.visual_projection(self.vision_model(pixel_values=pixel_values)[1] * float('nan'))", "not finite"),
+    ],
+)
+def test_code_that_gives_no_vectors_is_refused_at_load(copy: EncoderSpec, called: str, said: str) -> None:
+    file = Path(copy.model) / "modeling_evaclip.py"
+    own = "self.visual_projection(self.vision_model(pixel_values=pixel_values)[1])"
+    assert own in file.read_text()
+    file.write_text(file.read_text().replace(own, called))
+    with pytest.raises(EncoderError, match=said):
+        load_encoder(copy, texts=False)
+
+
+@pytest.mark.parametrize("name", ["eva", "nomic"])
+def test_preprocessing_that_is_not_the_documented_one_is_refused_at_load(
+    standins: dict[str, Standin], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = read_geometry
+    wrong = {"resample": 0, "image_mean": [0.1, 0.9, 0.5]}
+    monkeypatch.setattr(
+        "clipflow.encoders.remote_files.read_geometry", lambda config, kind: real({**config, **wrong}, kind)
+    )
+    with pytest.raises(EncoderError, match="its documented use makes"):
+        loaded(standins[name])
+
+
+def test_texts_that_change_in_company_are_refused_at_load(copy: EncoderSpec) -> None:
+    file = Path(copy.model) / "modeling_evaclip.py"
+    own = "states[torch.arange(len(states)), input_ids.argmax(-1)]"
+    assert own in file.read_text()
+    file.write_text(file.read_text().replace(own, "states.mean(1)"))
+    with pytest.raises(EncoderError, match="vector of a text"):
+        load_encoder(copy)
+
+
 def test_vectors_of_another_length_are_refused(copy: EncoderSpec) -> None:
     file = Path(copy.model) / "modeling_evaclip.py"
     called = "self.visual_projection(self.vision_model(pixel_values=pixel_values)[1])"
@@ -320,6 +437,17 @@ def test_jinas_processor_is_read_and_never_run(
         edit_config(folder, "preprocessor_config.json", **wrong)
         with pytest.raises(EncoderError, match=said):
             describe(spec)
+
+
+@pytest.mark.parametrize("long", [SIDE + rest for rest in (1, 25, 26, 27, 29)])
+@pytest.mark.parametrize("upright", [True, False])
+def test_jinas_crop_is_rounded_as_torchvision_does(standins: dict[str, Standin], long: int, upright: bool) -> None:
+    shape = (long, SIDE) if upright else (SIDE, long)
+    rgb = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    ours = load_preprocess(describe(EncoderSpec(**standins["jina"].job)))(rgb)
+    # As torchvision.transforms.functional.center_crop has it.
+    top, left = (round((full - SIDE) / 2.0) for full in shape)
+    assert np.array_equal(ours, rgb[top : top + SIDE, left : left + SIDE])
 
 
 def test_a_job_embeds_and_a_search_asks_again(

@@ -147,6 +147,16 @@ def test_a_tokenizer_in_the_folder(folder: Path, tmp_path: Path) -> None:
         find_loader("open-clip").load(encoder.info, "fp32", "cpu")
 
 
+def test_leading_dimensions_are_cut_then_normalised(resnet: Path) -> None:
+    whole = load_encoder(local(resnet), precision="fp32")
+    short = load_encoder(EncoderSpec(model=local(resnet), truncate_dim=8), precision="fp32")
+    cut = whole.encode_pixels(GREY)[:, :8]
+    assert np.allclose(short.encode_pixels(GREY), cut / np.linalg.norm(cut, axis=1, keepdims=True), atol=1e-6)
+    assert short.info.checkpoint_fp != whole.info.checkpoint_fp
+    with pytest.raises(EncoderError, match="24 dimensions"):
+        describe(EncoderSpec(model=local(resnet), truncate_dim=25))
+
+
 def test_described_without_torch(resnet: Path) -> None:
     import subprocess
     import sys
