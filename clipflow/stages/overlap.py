@@ -15,7 +15,7 @@ from clipflow.stages.prepare import Fetched, Prepare
 from clipflow.subtract import FETCH
 
 BATCH_ROWS = 64
-BATCH_BYTES = 64_000_000
+BATCH_BYTES = 32_000_000
 _UNKNOWN_BYTES = 1_000_000
 
 
