@@ -109,16 +109,23 @@ def subtract(
     result = Subtraction(schema=work_schema(schema))
     try:
         lines = _spool(listing, schema, result.folder / "listing.parquet")
-        if table is not None:
-            # Listing can take long, and a deletion removes the files of older versions at once.
-            table.checkout_latest()
         with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
             db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
             db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
-            if lines:
-                _decide(db, result, lines, table, forgotten, spec)
-            if table is not None and unbounded and spec.source.deleted == "reject":
-                _find_gone(db, result, table, canonical(spec.source.uri))
+            while True:
+                if table is not None:
+                    # Listing can take long, and a deletion removes the files of older versions at once.
+                    table.checkout_latest()
+                try:
+                    if lines:
+                        _decide(db, result, lines, table, forgotten, spec)
+                    if table is not None and unbounded and spec.source.deleted == "reject":
+                        _find_gone(db, result, table, canonical(spec.source.uri))
+                    break
+                except (duckdb.Error, ValueError, OSError):
+                    # It may have done so while the table was read.
+                    if table is None or table.latest_version == table.version:
+                        raise
     except BaseException:
         result._folder.cleanup()
         raise
@@ -150,7 +157,7 @@ def _decide(
     db.register("tombstones", tombstones)
     # Under a prefix every key stands once; only a manifest can name an image twice.
     once = "QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY line DESC) = 1"
-    db.execute(f"CREATE VIEW listed AS SELECT * FROM lines {once if spec.source.kind == 'manifest' else ''}")
+    db.execute(f"CREATE OR REPLACE VIEW listed AS SELECT * FROM lines {once if spec.source.kind == 'manifest' else ''}")
     compared = ["caption"] * bool(spec.source.caption) + attributes
     there = [name if name in known.schema.names else None for name in compared]
     same_words = " AND ".join(
@@ -159,7 +166,7 @@ def _decide(
     )
     final = ", ".join(f"'{code}'" for code in sorted(FINAL))
     db.execute(f"""
-        CREATE TABLE todo AS
+        CREATE OR REPLACE TABLE todo AS
         WITH joined AS (
             SELECT l.*, k.run_id AS prior_run_id, k.status, k.reasons, k.attempts AS tried,
                 t.hash IS NOT NULL OR {_is_old(spec.retention_days)} AS is_forgotten,

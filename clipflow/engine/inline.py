@@ -1,23 +1,20 @@
-"""The stages in this process: one lane a core, each fetching, decoding and embedding batches of its own.
+"""The stages in this process: one lane a core, each decoding and embedding batches of its own.
 
 A lane computes on one thread. Many lanes of one thread beat one lane of many: the threads of a single
 computation wait for each other, and worse so when decoding takes their cores.
 """
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from time import monotonic
 
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
 from clipflow.engine import Reached, rows_per_fragment, usable_cpus
-from clipflow.stages import Embed, Prepare, Stage
+from clipflow.stages import BATCH_BYTES, BATCH_ROWS, Embed, Prepare, Stage, batches, overlapped
 from clipflow.subtract import Subtraction
 from clipflow.table.stage import Receipt
 
-_BATCH_ROWS = 64
 # Slow images are staged in smaller fragments, so that a kill costs minutes and not hours.
 _STAGE_SECONDS = 300.0
 
@@ -28,7 +25,7 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
     size = rows_per_fragment(assignment)
     judged: list[pa.Table] = []
     done, began = 0, monotonic()
-    for rows in _embedded(left, assignment, min(_BATCH_ROWS, size)):
+    for rows in _embedded(left, assignment, min(BATCH_ROWS, size)):
         judged.append(rows)
         done += len(rows)
         reached(done)
@@ -41,24 +38,9 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
 
 def _embedded(left: Subtraction, assignment: Assignment, batch_rows: int) -> Iterator[pa.Table]:
     """Judged batches, in the order of the work."""
-    lanes = max(1, min(usable_cpus(), -(-left.to_fetch // batch_rows)))
-    prepare, embed = Prepare(assignment), Embed(assignment)
-
-    def work(batch: pa.Table) -> pa.Table:
-        return embed(prepare(batch))
-
-    pending: deque[Future[pa.Table]] = deque()
-    with ThreadPoolExecutor(lanes, "lane") as pool:
-        try:
-            for batch in left.work(batch_rows):
-                pending.append(pool.submit(work, batch))
-                if len(pending) > lanes:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+    worth = max(-(-left.to_fetch // batch_rows), left.bytes // BATCH_BYTES)
+    lanes = max(1, min(usable_cpus(), worth))
+    return overlapped(batches(left.work(batch_rows), batch_rows), Prepare(assignment), Embed(assignment), lanes)
 
 
 def _stage(stage: Stage, judged: list[pa.Table]) -> Iterator[Receipt]:

@@ -25,7 +25,7 @@ log = logging.getLogger("clipflow")
 # One of each fits on a single CPU, with and without a GPU.
 _CPUS_PER_ENCODER, _CPUS_PER_PREPARER = 0.85, 0.75
 _CPUS_PER_STAGE = 0.1
-_CPU_BATCH, _GPU_BATCH = 64, 256
+_GPU_BATCH = 256
 _BLOCKS = 2_000
 
 
@@ -68,7 +68,7 @@ def _dataset(left: Subtraction, assignment: Assignment, layout: Layout, counter:
             Preparing,
             fn_constructor_args=(assignment,),
             batch_format="pyarrow",
-            batch_size=_CPU_BATCH,
+            batch_size=None,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=layout.preparers),
             num_cpus=_CPUS_PER_PREPARER,
         ).map_batches(
@@ -85,7 +85,7 @@ def _dataset(left: Subtraction, assignment: Assignment, layout: Layout, counter:
             Fused,
             fn_constructor_args=(assignment, counter),
             batch_format="pyarrow",
-            batch_size=_CPU_BATCH,
+            batch_size=None,
             compute=pool,
             num_cpus=_CPUS_PER_ENCODER,
         )

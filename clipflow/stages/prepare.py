@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -19,6 +20,18 @@ from clipflow.table.known import KnownBytes
 from clipflow.version import __version__
 
 
+class Fetched(NamedTuple):
+    """A batch whose bytes are here.
+
+    Attributes:
+        rows: In flight; `data` holds the bytes of those that are to be decoded.
+        seconds: That it took.
+    """
+
+    rows: list[Row]
+    seconds: float
+
+
 class Prepare:
     """The stage that needs no weights. Several threads may share one."""
 
@@ -28,22 +41,25 @@ class Prepare:
         self._preprocess = load_preprocess(assignment.info)
         self._known = KnownBytes(assignment.address)
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """Work (see `subtract.work_schema`) in, rows in flight out."""
+    def fetch(self, work: pa.Table) -> Fetched:
+        """Work (see `subtract.work_schema`) in, rows with their bytes, all held together, out."""
         rows = [self._begin(item) for item in work.to_pylist()]
         refreshed = self._refresh(rows)
         started = time.perf_counter()
-        fetched = [row for row in rows if row["image_id"] not in refreshed]
-        self._fetch(fetched)
-        between = time.perf_counter()
-        for row in fetched:
+        self._fetch([row for row in rows if row["image_id"] not in refreshed])
+        return Fetched(rows, time.perf_counter() - started)
+
+    def decode(self, fetched: Fetched) -> pa.Table:
+        """What `fetch` gave in, rows in flight out. Bytes go as they are decoded, one image after the other."""
+        started = time.perf_counter()
+        for row in fetched.rows:
             if "data" in row:
                 self._decode(row)
-        ended = time.perf_counter()
-        for row in rows:
-            row["seconds_fetch"] = (between - started) / len(rows)
-            row["seconds_decode"] = (ended - between) / len(rows)
-        return in_flight(rows, self._given.flight)
+        seconds = time.perf_counter() - started
+        for row in fetched.rows:
+            row["seconds_fetch"] = fetched.seconds / len(fetched.rows)
+            row["seconds_decode"] = seconds / len(fetched.rows)
+        return in_flight(fetched.rows, self._given.flight)
 
     def _begin(self, item: Row) -> Row:
         context, interval = self._given.spec.context, self._given.interval
