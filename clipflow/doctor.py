@@ -90,7 +90,7 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
         said[0] = f"{known.source.uri} holds {'images' if first else 'nothing in this window'}"
     info: EncoderInfo | None = None
     with diagnosis.check("encoder", lambda: said[0]):
-        info = describe(known.encoder)
+        info = describe(known.encoder, known.decode)
         said[0] = _try_encoder(known)
     with diagnosis.check("policy", lambda: f"{len(known.policy.rules)} rules, {known.policy.policy_id[:12]}"):
         source = known.source

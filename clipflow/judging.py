@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from clipflow.columns import with_columns
 from clipflow.encoders import EncoderInfo, encoder_spec, text_encoder
-from clipflow.errors import PolicyChanged
-from clipflow.policy.check import check_policy, fingerprints, match_columns, score_columns
+from clipflow.errors import PolicyChanged, PolicyError
+from clipflow.policy.check import check_policy, details_read, fingerprints, match_columns, score_columns
 from clipflow.policy.judge import Bools, prepare
 from clipflow.policy.rescore import known_scores, rescore
 from clipflow.policy.scorers.base import TextEncoder
@@ -69,6 +69,7 @@ class Judging:
         captions = bool(dataset.count_rows("caption IS NOT NULL"))
         attributes = [name.removeprefix("attr_") for name in dataset.schema.names if name.startswith("attr_")]
         check_policy(policy, info, captions=captions, attributes=attributes)
+        _ensure_details(policy, dataset)
         encode = text_encoder(encoder_spec(info), info)
         return cls(policy, fingerprints(policy, info), prepare(policy, info, encode), encode)
 
@@ -153,3 +154,13 @@ class Judging:
     def _provenance(self, rows: int) -> dict[str, pa.Array]:
         moment = pa.array([datetime.now(UTC)] * rows, TIME)
         return {"policy_id": pa.array([self.policy.policy_id] * rows, pa.string()), "judged_at": moment}
+
+
+def _ensure_details(policy: PolicySpec, dataset: lance.LanceDataset) -> None:
+    """A measure that is null because of how its image was decoded would let a rule pass in silence."""
+    for column in sorted(details_read(policy)):
+        if rows := dataset.count_rows(f"{column} IS NULL AND status != 'failed'"):
+            raise PolicyError(
+                f"A rule reads {column}, which {rows} rows do not have: decode: draft made their pictures smaller.",
+                "Leave the rule out, or fill a new table by `clipflow migrate` with --set decode=exact.",
+            )

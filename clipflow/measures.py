@@ -20,35 +20,46 @@ _RUN = 1024
 
 
 def measure(rgb: Pixels, size_bytes: int) -> dict[str, float | str]:
-    """All pixel measures of one image.
+    """All pixel measures of one image: those of `measure_shape` and of `measure_detail`.
 
     Args:
         rgb: uint8 [height, width, 3], at least one pixel.
         size_bytes: Length of the file it was decoded from, in bytes.
+    """
+    height, width = rgb.shape[:2]
+    return {**measure_shape(height, width, size_bytes), **measure_detail(rgb)}
+
+
+def measure_shape(height: int, width: int, size_bytes: int) -> dict[str, float | str]:
+    """What the size of an image tells.
 
     Returns:
         min_side: The shorter side, pixels.
         aspect_ratio: Longer side over shorter side, at least 1.
         megapixels: Pixels / 1e6.
-        blur: Variance of the Laplacian of luma (Pech-Pacheco et al. 2000), kernel [[0,1,0],[1,-4,1],[0,1,0]],
-            border mirrored without repeating the edge; low is blurred.
-        entropy: Shannon entropy of the 256-bin luma histogram, bits.
         bytes_per_pixel: File bytes over pixels.
-        phash: Perceptual hash of 64 bits, 16 hex digits, equal to `imagehash.phash`; only where a symmetric
-            picture makes coefficients equal the median exactly, rounding noise sets imagehash's bits and ours are 0.
     """
-    height, width = rgb.shape[:2]
-    grey = _luma(rgb)
     short, long = sorted((height, width))
     return {
         "min_side": float(short),
         "aspect_ratio": long / short,
         "megapixels": height * width / 1e6,
-        "blur": _blur(grey),
-        "entropy": _entropy(grey),
         "bytes_per_pixel": size_bytes / (height * width),
-        "phash": _phash(Image.fromarray(grey)),
     }
+
+
+def measure_detail(rgb: Pixels) -> dict[str, float | str]:
+    """What the pixels uint8 [height, width, 3] of an image tell.
+
+    Returns:
+        blur: Variance of the Laplacian of luma (Pech-Pacheco et al. 2000), kernel [[0,1,0],[1,-4,1],[0,1,0]],
+            border mirrored without repeating the edge; low is blurred.
+        entropy: Shannon entropy of the 256-bin luma histogram, bits.
+        phash: Perceptual hash of 64 bits, 16 hex digits, equal to `imagehash.phash`; only where a symmetric
+            picture makes coefficients equal the median exactly, rounding noise sets imagehash's bits and ours are 0.
+    """
+    grey = _luma(rgb)
+    return {"blur": _blur(grey), "entropy": _entropy(grey), "phash": _phash(Image.fromarray(grey))}
 
 
 def _luma(rgb: Pixels) -> Pixels:

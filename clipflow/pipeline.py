@@ -92,7 +92,7 @@ def run(
 def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:
     """All that can be refused is refused here."""
     check_supported(spec)
-    info = describe(spec.encoder)
+    info = describe(spec.encoder, spec.decode)
     check_policy(spec.policy, info, captions=bool(spec.source.caption), attributes=spec.source.attributes)
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
     dataset = open_dataset(assignment.address)

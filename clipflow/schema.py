@@ -74,6 +74,8 @@ PROVENANCE = (
 COLUMNS = IDENTITY + IMAGE + RESULT + PROVENANCE
 
 MEASURES = ("min_side", "aspect_ratio", "megapixels", "blur", "entropy", "bytes_per_pixel")
+DETAIL = ("phash", "blur", "entropy")
+"""What only the pixels of the whole image tell; null where it was decoded smaller than it is."""
 PIXEL_COLUMNS = ("phash", "media_type", "width", "height", *MEASURES)
 SOURCE_STATE = ("source_etag", "source_version", "source_size", "source_modified")
 REVIEW_COLUMNS = ("reviewed_verdict", "reviewed_by", "reviewed_why", "reviewed_at")

@@ -292,7 +292,7 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
         "clipflow judge --policy FILE",
     ),
     "unknown score": (["run", "{job}", "--set", "policy.rules.too_small.score=blurr"], "Did you mean 'blur'?"),
-    "later key": (["run", "{job}", "--set", "decode=draft"], "comes with a later version"),
+    "later key": (["run", "{job}", "--set", "source.allow_private=true"], "comes with a later version"),
     "end before start": (["run", "{job}", "--interval", "2026-01-02", "2026-01-01"], "CronDataIntervalTimetable"),
     "no time": (["plan", "{job}", "--interval", "soon", "2026-01-01"], "'soon', is not an ISO 8601 time"),
     "path without interval": (["run", "{job}", "--set", "source.window=path"], "no interval is given"),

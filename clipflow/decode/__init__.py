@@ -13,8 +13,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
+from clipflow.decode.draft import Needed, share
 from clipflow.decode.formats import recognise
-from clipflow.decode.orientation import orientation, turn_image, turn_pixels
+from clipflow.decode.orientation import LYING, orientation, turn_image, turn_pixels
 from clipflow.decode.pillow_switches import own_limits
 from clipflow.decode.truncation import any_ends_early, ends_early
 from clipflow.failures import ImageFailure
@@ -59,20 +60,30 @@ class Decoded:
     """One image as models see it.
 
     Attributes:
-        rgb: uint8 [height, width, 3], C-contiguous, upright.
+        rgb: uint8 [height, width, 3], C-contiguous, upright; of a draft smaller than the picture.
         media_type: Of the file, such as `image/jpeg`.
+        height: Of the whole picture, upright, in pixels.
+        width: The same.
     """
 
     rgb: Pixels
     media_type: str
+    height: int
+    width: int
+
+    @property
+    def drafted(self) -> bool:
+        """Whether `rgb` is smaller than the picture."""
+        return self.rgb.shape[:2] != (self.height, self.width)
 
 
-def decode(data: bytes, max_pixels: int) -> Decoded:
+def decode(data: bytes, max_pixels: int, needed: Needed | None = None) -> Decoded:
     """Decode one file by `DECODE_POLICY`.
 
     Args:
         data: The whole file.
         max_pixels: The most width times height may be; judged from the header, before pixels are made.
+        needed: Asks for a draft, and says what size will be needed of the whole picture's (height, width).
 
     Raises:
         ImageFailure: empty, not_an_image, unsupported_format, truncated, corrupt or too_many_pixels.
@@ -81,7 +92,7 @@ def decode(data: bytes, max_pixels: int) -> Decoded:
         raise ImageFailure("empty")
     try:
         with own_limits():
-            return _decode(data, max_pixels)
+            return _decode(data, max_pixels, needed)
     except ImageFailure:
         raise
     except Exception as error:  # Plugins raise whatever they like; all of it says the bytes are bad.
@@ -99,25 +110,31 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return turn_image(_without_alpha(image), number)
 
 
-def _decode(data: bytes, max_pixels: int) -> Decoded:
+def _decode(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:
     with Image.open(io.BytesIO(data), formats=_OPENED) as image:
         media_type = MEDIA_TYPES[image.format or ""]
         if image.width * image.height > max_pixels:
             raise ImageFailure("too_many_pixels")
-        rgb = _fast_jpeg(data, image) if media_type == "image/jpeg" else None
-        if rgb is None:
+        made = _fast_jpeg(data, image, needed) if media_type == "image/jpeg" else None
+        if made is None:
             if media_type not in _LENIENT and ends_early(data, media_type):
                 raise ImageFailure("truncated")
-            rgb = np.asarray(to_rgb(image))
-    return Decoded(np.ascontiguousarray(rgb), media_type)
+            rgb = np.ascontiguousarray(to_rgb(image))
+            made = Decoded(rgb, media_type, *rgb.shape[:2])
+    return made
 
 
-def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels | None:
+def _fast_jpeg(data: bytes, image: Image.Image, needed: Needed | None) -> Decoded | None:
     """libjpeg-turbo without Pillow's copies; None for what it cannot judge or convert as Pillow does."""
     if image.mode not in ("RGB", "L"):
         return None
+    number = orientation(image)
+    height, width = (image.width, image.height) if number in LYING else (image.height, image.width)
+    scale = share(height, width, needed(height, width)) if needed else 1
+    # Of the scales that give at least so much libjpeg's smallest is taken: this very one.
+    least = {"min_height": -(-image.height // scale), "min_width": -(-image.width // scale)} if scale > 1 else {}
     try:
-        rgb: Pixels = simplejpeg.decode_jpeg(data, "RGB")
+        rgb: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
     except ValueError as error:
         said = str(error)
         if "remature end" in said:
@@ -125,7 +142,7 @@ def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels | None:
         if "Corrupt" in said and not _HARMLESS.search(said):
             raise ImageFailure("corrupt") from error
         return None
-    return turn_pixels(rgb, orientation(image))
+    return Decoded(np.ascontiguousarray(turn_pixels(rgb, number)), "image/jpeg", height, width)
 
 
 def _without_alpha(image: Image.Image) -> Image.Image:

@@ -27,6 +27,9 @@ _TURNED: dict[int, Callable[[Pixels], Pixels]] = {
     8: lambda rgb: rgb.transpose(1, 0, 2)[::-1],
 }
 
+LYING = frozenset({5, 6, 7, 8})
+"""The orientations whose height is the stored width."""
+
 
 def orientation(image: Image.Image) -> int:
     """The number in the EXIF of a Pillow image, 1 (as stored) where there is none that can be read."""

@@ -7,8 +7,8 @@ import os
 from collections.abc import Callable
 from functools import cache
 
-from clipflow.encoders.base import Encoder, Loader, Preprocess, Vectors, normalised
-from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.base import Drafting, Encoder, Loader, Preprocess, Vectors, normalised
+from clipflow.encoders.info import Decode, EncoderInfo
 from clipflow.encoders.registry import find_loader, loader_name
 from clipflow.encoders.remote_code import READERS, code_revision
 from clipflow.errors import EncoderError
@@ -28,17 +28,26 @@ __all__ = [
 ]
 
 
-def describe(spec: EncoderSpec | str) -> EncoderInfo:
+def describe(spec: EncoderSpec | str, decode: Decode = "exact") -> EncoderInfo:
     """Find the files of a model and fingerprint them, without loading it.
 
     Args:
         spec: What a job file says under `encoder`, or the model alone: a hub id, a local folder, `demo`.
+        decode: What a job file says under `decode`.
 
     Raises:
-        EncoderError: There is no such model, or it cannot be loaded as it stands.
+        EncoderError: There is no such model, or it cannot be loaded as it stands, or its preprocessing knows no drafts.
     """
     spec = _checked(spec)
-    return find_loader(loader_name(spec)).describe(spec)
+    info = find_loader(loader_name(spec)).describe(spec)
+    if decode == "exact":
+        return info
+    if not isinstance(load_preprocess(info), Drafting):
+        raise EncoderError(
+            f"The loader {info.loader!r} does not say what size it needs, so no picture can be decoded smaller.",
+            "Set decode: exact.",
+        )
+    return info.drafting()
 
 
 def load_encoder(
@@ -48,6 +57,7 @@ def load_encoder(
     device: str = "auto",
     trust_remote_code: bool = False,
     texts: bool = True,
+    decode: Decode = "exact",
 ) -> Encoder:
     """Load a model.
 
@@ -57,6 +67,7 @@ def load_encoder(
         device: auto, or a torch device such as `cpu` or `cuda:0`.
         trust_remote_code: Whether code that comes with the model may run; so it does if `spec` says so.
         texts: Whether texts will be encoded; without, an encoder may take less memory.
+        decode: As for `describe`; only the identity follows from it.
 
     Raises:
         EncoderError: As for `describe`; or the machine cannot compute in this precision; or the encoder does not
@@ -67,7 +78,7 @@ def load_encoder(
         spec = spec.model_copy(update={"trust_remote_code": True})
     if precision not in ("auto", "fp32", "bf16", "fp16"):
         raise EncoderError(f"There is no precision {precision!r}.", "Choose auto, fp32, bf16 or fp16.")
-    info = find_loader(loader_name(spec)).describe(spec)
+    info = describe(spec, decode)
     # Not always the loader that was asked: one hands over to another.
     loader = find_loader(info.loader)
     load = loader.load if texts else getattr(loader, "load_image_side", loader.load)
@@ -100,7 +111,8 @@ def text_encoder(spec: EncoderSpec, info: EncoderInfo) -> Callable[[list[str]], 
 
     @cache
     def loaded() -> Encoder:
-        encoder = load_encoder(spec.model_copy(update={"revision": info.commit or spec.revision}), precision="fp32")
+        pinned = spec.model_copy(update={"revision": info.commit or spec.revision})
+        encoder = load_encoder(pinned, precision="fp32", decode=info.decode)
         if encoder.info.encoder_id != info.encoder_id:
             raise EncoderError(
                 f"{info.model} is no longer the encoder that was described "

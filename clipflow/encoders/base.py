@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,19 @@ class Preprocess(Protocol):
 
     def __call__(self, rgb: Pixels) -> Pixels:
         """uint8 [height, width, 3] of any size to uint8 [height, width, 3] of the model's size."""
+        ...
+
+
+@runtime_checkable
+class Drafting(Preprocess, Protocol):
+    """A preprocessing that does with less than the whole picture, see `clipflow.decode.draft`."""
+
+    def needed(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a picture of this size is resized to, before any crop."""
+        ...
+
+    def __call__(self, rgb: Pixels, whole: tuple[int, int] | None = None) -> Pixels:
+        """As `Preprocess`; `rgb` may be a draft of a picture of `whole` (height, width), and is cut as that is."""
         ...
 
 

@@ -1,9 +1,10 @@
 """What is known of an encoder before a weight is loaded; a job hands it from the driver to its workers."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
+from clipflow.decode.draft import DRAFT_POLICY
 from clipflow.encoders.fingerprint import preprocess_fp
 from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.weights import Tensor
@@ -11,6 +12,7 @@ from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec, digest
 
 Score = Literal["softmax", "sigmoid", "cosine"]
+Decode = Literal["exact", "draft"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class EncoderInfo:
         truncate_dim: How many leading dimensions are kept, before normalising; None keeps all.
         code: Of models that bring their own code, by repository: the commit and the folder that it is loaded from.
         allow_pickle: Whether the job allows weights that are stored as pickle.
+        decode: exact, or draft for pictures that may be decoded smaller than they are.
     """
 
     model: str
@@ -56,11 +59,16 @@ class EncoderInfo:
     truncate_dim: int | None = None
     code: dict[str, Any] = field(default_factory=dict)
     allow_pickle: bool = False
+    decode: Decode = "exact"
 
     @property
     def encoder_id(self) -> str:
         """64 hex digits; rows of equal ids can be compared, rows of different ids cannot (law 5)."""
         return digest([self.checkpoint_fp, self.preprocess_fp, self.dim])
+
+    def drafting(self) -> Self:
+        """The same over drafts of pictures, which is another encoder: its vectors differ a little."""
+        return replace(self, decode="draft", preprocess_fp=digest([self.preprocess_fp, DRAFT_POLICY]))
 
     @classmethod
     def described(

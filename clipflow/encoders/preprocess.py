@@ -47,24 +47,29 @@ class Resize:
         self.geometry = geometry
         self.exact = exact
 
-    def __call__(self, rgb: Pixels) -> Pixels:
+    def __call__(self, rgb: Pixels, whole: tuple[int, int] | None = None) -> Pixels:
         """uint8 [height, width, 3] of any size to uint8 [height, width, 3] as `geometry` says.
 
         Pixels that are not rounded to grey levels come as [height, width, 6], see `fine`.
+
+        Args:
+            rgb: The picture, or a draft of it.
+            whole: (height, width) of the whole picture, where `rgb` is a draft.
         """
-        height, width = rgb.shape[:2]
+        height, width = whole or rgb.shape[:2]
         if height == 0 or width == 0:
             raise ValueError(f"a picture of {width} x {height} pixels has nothing to preprocess")
         if not self.geometry.rounded and self.geometry.squash is not None:
             return fine(rgb, self.geometry.squash, str(self.geometry.filter))
-        resized = self._resized_size(height, width)
+        resized = self.needed(height, width)
         size = self.geometry.size or resized
         even = self.geometry.centre == "torchvision"
         rows, columns = (_window(full, kept, even) for full, kept in zip(resized, size, strict=True))
         found = _resample(rgb, resized, rows, columns, self.geometry.filter, self.exact)
         return _padded(found, resized, size, self.geometry)
 
-    def _resized_size(self, height: int, width: int) -> tuple[int, int]:
+    def needed(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a picture of this size is resized to, before any crop."""
         if self.geometry.patches is not None:
             return patched_size(height, width, *self.geometry.patches)
         if self.geometry.squash is not None:

@@ -63,7 +63,8 @@ def job_of(
     body["table"] |= {"storage": storage.model_dump()} if storage else {}
     body["table"] |= {"commit_rows": commit_rows} if commit_rows else {}
     body = read_text(json.dumps(body), "the migration", sets).body()
-    encoder_id = describe(parse_job(body).encoder).encoder_id
+    job = parse_job(body)
+    encoder_id = describe(job.encoder, job.decode).encoder_id
     if encoder_id == about_images(dataset)["encoder_id"]:
         raise UsageError(
             f"The vectors of {address.uri} are of this very encoder ({encoder}, {encoder_id[:12]}).",

@@ -64,7 +64,7 @@ def migrate(
     dataset = open_images(old)
     about = about_images(dataset)
     job = job_of(old, dataset, encoder, to, policy, sets, storage)
-    info = describe(job.encoder)
+    info = describe(job.encoder, job.decode)
     new = TableAddress.of(job.table.uri, storage)
     if (there := moved_to(dataset)) not in (None, new.images):
         raise TableError(f"The table {old.uri} was migrated to {there} already.", f"Migrate {there}.")

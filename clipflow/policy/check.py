@@ -6,6 +6,7 @@ from itertools import combinations
 from clipflow.encoders.info import EncoderInfo
 from clipflow.errors import PolicyError
 from clipflow.policy.scorers import find_scorer
+from clipflow.schema import DETAIL
 from clipflow.spec import PolicySpec, Rule, digest
 
 _ALWAYS = frozenset({"name", "score", "review_below", "review_above", "reject_below", "reject_above"})
@@ -65,6 +66,12 @@ def _check_bounds(rule: Rule) -> None:
                 f"Rule {rule.name!r}: its bounds cross, {left} {low:g} is greater than {right} {high:g}.",
                 f"They must ascend: {', '.join(_ASCENDING)}.",
             )
+
+
+def details_read(policy: PolicySpec) -> frozenset[str]:
+    """The columns that only the pixels of whole images tell and that rules read."""
+    read = (find_scorer(rule.score, rule.name).reads(rule) for rule in policy.rules)
+    return frozenset(DETAIL).intersection(frozenset().union(*read))
 
 
 def score_columns(policy: PolicySpec) -> list[str]:

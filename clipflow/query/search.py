@@ -96,7 +96,8 @@ def encoder_of(about: dict[str, str]) -> Encoder:
         QueryError: What its name stands for now is another checkpoint.
     """
     card = json.loads(about["encoder"])
-    encoder = load_encoder(encoder_spec(EncoderInfo.from_card(card)), precision="fp32")
+    info = EncoderInfo.from_card(card)
+    encoder = load_encoder(encoder_spec(info), precision="fp32", decode=info.decode)
     if encoder.info.encoder_id != about["encoder_id"]:
         raise QueryError(
             f"{card['model']} is no longer the encoder of this table "

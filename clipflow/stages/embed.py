@@ -36,7 +36,9 @@ class Embed:
         # Labels were encoded by the driver: only captions are read here.
         rules = assignment.spec.policy.rules
         texts = any(find_scorer(rule.score, rule.name).needs_caption for rule in rules)
-        self._encoder = load_encoder(resolved, precision=asked.precision, device=device, texts=texts)
+        self._encoder = load_encoder(
+            resolved, precision=asked.precision, device=device, texts=texts, decode=assignment.spec.decode
+        )
         if self._encoder.info.encoder_id != assignment.info.encoder_id:
             raise EncoderMismatch(
                 f"This worker's copy of {assignment.info.model} is not the driver's "

@@ -8,12 +8,10 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
-from clipflow.decode import decode
-from clipflow.encoders import load_preprocess
 from clipflow.failures import ImageFailure
 from clipflow.fetch import Fetcher
-from clipflow.measures import measure
 from clipflow.stages.flight import Row, in_flight
+from clipflow.stages.pixels import ToPixels
 from clipflow.storage import Storage
 from clipflow.subtract import REFRESH
 from clipflow.table.known import KnownBytes
@@ -38,7 +36,7 @@ class Prepare:
     def __init__(self, assignment: Assignment) -> None:
         self._given = assignment
         self._fetcher = Fetcher(Storage.of(assignment.spec.source.storage), assignment.spec.limits)
-        self._preprocess = load_preprocess(assignment.info)
+        self._to_pixels = ToPixels(assignment)
         self._known = KnownBytes(assignment.address)
 
     def fetch(self, work: pa.Table) -> Fetched:
@@ -99,17 +97,10 @@ class Prepare:
                 _reuse(row, known[row["content_sha256"]])
 
     def _decode(self, row: Row) -> None:
-        data = row.pop("data")
         try:
-            decoded = decode(data, self._given.spec.limits.max_pixels)
+            row |= self._to_pixels(row.pop("data")) | {"outcome": "embedded"}
         except ImageFailure as failure:
             _fail(row, failure.code)
-            return
-        height, width = decoded.rgb.shape[:2]
-        row |= {"media_type": decoded.media_type, "width": width, "height": height, "outcome": "embedded"}
-        row |= measure(decoded.rgb, len(data))
-        pixels = self._preprocess(decoded.rgb)
-        row |= {"pixels": pixels.tobytes(), "pixels_height": pixels.shape[0], "pixels_width": pixels.shape[1]}
 
 
 def _fail(row: Row, code: str) -> None:

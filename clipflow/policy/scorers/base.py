@@ -66,7 +66,7 @@ class Scorer:
         return [f"score_{rule.name}"]
 
     def reads(self, rule: Rule) -> frozenset[str]:
-        """Names of the columns that the rule itself names: attributes, and scores of other rules among them."""
+        """Names of the columns it reads, vectors and captions apart; scores of other rules may be among them."""
         return frozenset()
 
     def matches(self, rule: Rule) -> list[str]:

@@ -14,6 +14,10 @@ class Measure(Scorer):
     def __init__(self, column: str) -> None:
         self._column = column
 
+    def reads(self, rule: Rule) -> frozenset[str]:
+        """The measure."""
+        return frozenset({self._column})
+
     def columns(self, rule: Rule) -> list[str]:
         """None: the measure stands in its own column."""
         return []

@@ -18,6 +18,10 @@ _HELD, _TILE = 16_384, 2_048
 class Pairwise(Duplicate):
     """The best similarity to a row that is earlier in (source_modified, image_id); of equal ones the earliest."""
 
+    def reads(self, rule: Rule) -> frozenset[str]:
+        """The column that is compared."""
+        return frozenset({self.item})
+
     @abstractmethod
     def items(self, column: pa.Array) -> npt.NDArray[Any]:
         """N values of `item` as an array whose rows `similarity` compares; of nulls whatever comes handy."""
