@@ -50,11 +50,11 @@ def main() -> None:
         lance.write_dataset(lance.dataset(str(table)).to_table(), str(once), enable_stable_row_ids=True)
         before = _reads(table)
         report = maintain(str(table))
-        print(f"\nmaintain: {report.fragments_before} fragments, now {report.fragments_after}; seconds {report.seconds}")
+        print(
+            f"\nmaintain: {report.fragments_before} fragments, now {report.fragments_after}; seconds {report.seconds}"
+        )
         after, best = _reads(table), _reads(once)
-        rows = [
-            (name, *before[name], *after[name], *best[name], after[name][0] / best[name][0]) for name in before
-        ]
+        rows = [(name, *before[name], *after[name], *best[name], after[name][0] / best[name][0]) for name in before]
         heads = ("ms", "as run: wall", "CPU", "maintained: wall", "CPU", "in one go: wall", "CPU", "wall ratio")
         print(tabulate(rows, headers=heads, floatfmt=".1f", tablefmt="github"), flush=True)
 

@@ -1,6 +1,7 @@
 """Planning when nothing changed: what a run costs that finds nothing to do.
 
-Two figures: `clipflow plan` as a user runs it, over real files; and list and subtract alone, over a listing made
+`clipflow plan` as a user runs it, over real files and over a stored listing, a parquet manifest that carries the state
+of every object; the latter again when one row in a hundred changed. Then list and subtract alone, over a listing made
 up in memory, because a folder of so many files measures the disk. A store's own listing time comes on top.
 """
 
@@ -18,7 +19,7 @@ import pyarrow as pa
 from tabulate import tabulate
 
 from benchmarks.machine import described
-from benchmarks.usage import measured
+from benchmarks.usage import Usage, measured
 from clipflow.spec import JobSpec
 
 _COLUMNS = ("", "rows", "wall s", "CPU s", "peak MB")
@@ -41,8 +42,8 @@ def main() -> None:
         home = Path(folder)
         rows = [("clipflow plan, no file", 0, *_planned(home / "none", 0))]
         rows.append(("clipflow plan, files", call.files, *_planned(home / "files", call.files)))
-        for name, cost in _alone(home, call.rows).items():
-            rows.append((name, call.rows, *cost))
+        rows += [(name, call.rows, *cost) for name, cost in _stored(home / "stored", call.rows).items()]
+        rows += [(name, call.rows, *cost) for name, cost in _alone(home, call.rows).items()]
     print(tabulate(rows, headers=_COLUMNS, floatfmt=("", "", ".2f", ".2f", ".0f"), tablefmt="github"))
 
 
@@ -52,13 +53,51 @@ def _planned(home: Path, files: int) -> Cost:
     for number in range(files):
         (home / "images" / f"{number:08}.jpg").write_bytes(b"x")
     spec = _job(f"{home}/images/", home / "t.lance")
-    _apart(_fill_from_files, spec)
+    _apart(_fill_from_source, spec)
     path = home / "job.yaml"
     path.write_text(spec.model_dump_json())
-    usage = measured("clipflow", "plan", str(path), "--json")
-    if '"to_fetch": 0' not in usage.output or f'"unchanged": {files}' not in usage.output:
-        raise RuntimeError(f"the plan is not empty: {usage.output}")
+    return _told(measured("clipflow", "plan", str(path), "--json"), 0, files)
+
+
+def _stored(home: Path, rows: int) -> dict[str, Cost]:
+    home.mkdir()
+    spec = _job(
+        "s3://made-up/uploads/",
+        home / "t.lance",
+        kind="manifest",
+        uri=f"{home}/listing.parquet",
+        etag="tag",
+        size="bytes",
+    )
+    changed = rows // 100
+    _apart(_write_listing, spec, rows, 0)
+    _apart(_fill_from_source, spec)
+    path = home / "job.yaml"
+    path.write_text(spec.model_dump_json(exclude_none=True))
+    costs = {"clipflow plan, stored listing": _told(measured("clipflow", "plan", str(path), "--json"), 0, rows)}
+    _apart(_write_listing, spec, rows, changed)
+    costs["the same, 1 % changed"] = _told(measured("clipflow", "plan", str(path), "--json"), changed, rows - changed)
+    return costs
+
+
+def _told(usage: Usage, to_fetch: int, unchanged: int) -> Cost:
+    if f'"to_fetch": {to_fetch},' not in usage.output or f'"unchanged": {unchanged},' not in usage.output:
+        raise RuntimeError(f"the plan is another: {usage.output}")
     return usage.wall, usage.cpu, usage.peak_mb
+
+
+def _write_listing(spec: JobSpec, rows: int, changed: int) -> None:
+    """What a store would list, as a file; the first rows with another entity tag and size."""
+    from pyarrow import parquet
+
+    schema = pa.schema([("uri", pa.string()), ("tag", pa.string()), ("bytes", pa.int64())])
+    with parquet.ParquetWriter(spec.source.uri, schema) as writer:
+        for batch in _listing(_job("s3://made-up/uploads/", Path(spec.table.uri)), rows):
+            uris, tags, sizes = (batch.column(name) for name in ("source_uri", "source_etag", "source_size"))
+            new = min(changed, len(batch))
+            changed -= new
+            tags = pa.array([f"new {tag}" for tag in tags[:new].to_pylist()] + tags[new:].to_pylist(), pa.string())
+            writer.write_batch(pa.RecordBatch.from_arrays([uris, tags, sizes], schema=schema))
 
 
 def _alone(home: Path, rows: int) -> dict[str, Cost]:
@@ -70,8 +109,13 @@ def _alone(home: Path, rows: int) -> dict[str, Cost]:
     }
 
 
-def _job(source: str, table: Path) -> JobSpec:
-    body = {"name": "bench", "source": {"uri": source}, "encoder": {"model": "demo"}, "table": {"uri": str(table)}}
+def _job(source: str, table: Path, **more: str) -> JobSpec:
+    body = {
+        "name": "bench",
+        "source": {"uri": source, **more},
+        "encoder": {"model": "demo"},
+        "table": {"uri": str(table)},
+    }
     return JobSpec.model_validate(body)
 
 
@@ -92,7 +136,7 @@ def _listing(spec: JobSpec, rows: int) -> Iterator[pa.RecordBatch]:
     return batches(listed, listing_schema(spec.source))
 
 
-def _fill_from_files(spec: JobSpec) -> None:
+def _fill_from_source(spec: JobSpec) -> None:
     from benchmarks.synthetic import fill
     from clipflow.source import list_source
 

@@ -63,6 +63,8 @@ class SourceSpec(Part):
     uri: str
     window: Literal["all", "modified", "path"] = "all"
     modified: str | None = None
+    etag: str | None = None
+    size: str | None = None
     lateness: Duration = timedelta(0)
     deleted: Literal["keep", "reject"] = "keep"
     caption: str | None = None
@@ -90,11 +92,14 @@ class SourceSpec(Part):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.kind == "objects":
-            given = [k for k in ("caption", "modified") if getattr(self, k)] + ["attributes"] * bool(self.attributes)
+            columns = ("caption", "modified", "etag", "size")
+            given = [k for k in columns if getattr(self, k)] + ["attributes"] * bool(self.attributes)
             if given:
                 raise ValueError(f"{given[0]} is a column of a manifest; this source is kind: objects")
         elif self.window == "modified" and not self.modified:
             raise ValueError("window: modified on a manifest needs modified: COLUMN, the column that holds the time")
+        if bool(self.etag) != bool(self.size):
+            raise ValueError("etag and size are given together: neither says alone whether an object changed")
         return self
 
 

@@ -145,6 +145,8 @@ def _refuse_login(text: str, rest: str) -> None:
 
 def _carries_login(rest: str) -> bool:
     """Whether what follows `://` names a user, or holds a colon that no port or ARN explains."""
+    if not any(sign in rest for sign in "@:%"):
+        return False
     authority = unquote(re.split(r"[/?#]", rest, maxsplit=1)[0])
     colon = ":" in authority and not re.fullmatch(r"(\[[^\]]*\]|[^:]*)(:\d*)?|arn:.*", authority)
     return "@" in authority or colon

@@ -25,6 +25,8 @@ source:
   uri: s3://acme/list.parquet
   window: modified
   modified: uploaded_at
+  etag: tag
+  size: bytes
   lateness: 6h
   deleted: reject
   caption: caption

@@ -21,7 +21,8 @@ _STAT_ROWS = BATCH_ROWS // 10
 def list_manifest(source: SourceSpec, window: Window) -> Iterator[Listed]:
     """Every row of a manifest within its window, in the order of the file, with the state of its object.
 
-    The state is null where the object cannot be asked for it; fetching will say why.
+    Objects whose entity tag and size the manifest gives are not asked, so that a stored listing costs no request an
+    object. The state is null where an object cannot be asked for it; fetching will say why.
     """
     storage = Storage.of(source.storage)
     states = States(storage)
@@ -30,15 +31,16 @@ def list_manifest(source: SourceSpec, window: Window) -> Iterator[Listed]:
         require(canonical(window.root).removeprefix("file://"))
     for uri in window.uris:
         address = canonical(uri)
+        folder, name = address.rpartition("/")[0], shown(address)
         if window.root is not None and not exists(storage, address):
             continue
         pending: list[Listed] = []
         for row in read_rows(storage, address, names.check):
-            listed = names.read(row, address)
+            listed = names.read(row, folder, name)
             if not window.holds(listed.modified):
                 if listed.modified is None:
                     raise SourceError(
-                        f"{row.place} of {shown(address)} has no time in column {source.modified!r}.",
+                        f"{row.place} of {name} has no time in column {source.modified!r}.",
                         "Give every row a time, or choose window: all.",
                     )
                 continue
@@ -54,7 +56,7 @@ class Columns:
 
     def __init__(self, source: SourceSpec) -> None:
         self._source = source
-        self._named = {"caption": source.caption, "modified": source.modified}
+        self._named = {name: getattr(source, name) for name in ("caption", "modified", "etag", "size")}
 
     def check(self, found: list[str], address: str) -> list[str]:
         """The columns to read, once all of them are among those found.
@@ -76,27 +78,34 @@ class Columns:
                 )
         return list(dict.fromkeys(["uri", *(name for _, name in wanted)]))
 
-    def read(self, row: Row, address: str) -> Listed:
-        """One row as a listed image; its state is still unknown, but for a time the manifest gives.
+    def read(self, row: Row, folder: str, manifest: str) -> Listed:
+        """One row as a listed image; of its state no more is known than the manifest gives.
+
+        Args:
+            folder: Where relative addresses begin, canonical.
+            manifest: How errors name the file.
 
         Raises:
-            SourceError: The address is empty or wrong, or the time cannot be read; the line is named.
+            SourceError: The address is empty or wrong, or the time or size cannot be read; the line is named.
             NotYet: The address is http.
         """
-        place = f"{row.place} of {shown(address)}"
+        place = f"{row.place} of {manifest}"
         name = row.values["uri"]
         if not isinstance(name, str) or not name.strip():
             raise SourceError(f"{place} has no uri.", "Give every row the address of an image.")
         try:
-            uri = join(address.rpartition("/")[0], name)
+            uri = join(folder, name)
             kind = scheme(uri)
         except SourceError as error:
             raise SourceError(f"{place}: {error.message}", error.mend) from None
         if kind not in ("file", "s3"):
             raise NotYet(f"{place} names {shown(uri)}: http manifests come with a later version.", "Use s3 or files.")
-        caption, modified = (row.values[named] if named else None for named in self._named.values())
+        caption, modified, etag, size = (row.values[named] if named else None for named in self._named.values())
+        told = etag not in (None, "") and size is not None
         return Listed(
             uri,
+            etag=str(etag).strip('"') if told else None,
+            size=_size(size, place) if told else None,
             modified=None if modified is None else _time(modified, place),
             caption=_text(caption),
             attributes=tuple(_text(row.values[name]) for name in self._source.attributes),
@@ -115,6 +124,13 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value).lower()
     return value.isoformat() if isinstance(value, date | datetime) else str(value)
+
+
+def _size(value: object, place: str) -> int:
+    text = str(value).strip()
+    if not text.isdecimal():
+        raise SourceError(f"{place} has the size {text[:80]!r}.", "Write the number of bytes.")
+    return int(text)
 
 
 def _time(value: object, place: str) -> int:

@@ -29,15 +29,18 @@ class States:
         self._silent = 0
 
     def fill(self, rows: Sequence[Listed]) -> list[Listed]:
-        """The same rows in the same order, with what storage says; a time from the manifest stays.
+        """The same rows in the same order, with what storage says; those that have an entity tag are as they were.
+
+        A time from the manifest stays.
 
         Raises:
             StorageUnavailable: The first 20 objects of S3 gave no answer.
             SourceError: The storage as a whole is set up wrongly.
         """
         filled = list(rows)
-        files = [at for at, row in enumerate(rows) if scheme(row.uri) == "file"]
-        objects = [at for at, row in enumerate(rows) if scheme(row.uri) == "s3"]
+        unknown = [at for at, row in enumerate(rows) if row.etag is None]
+        files = [at for at in unknown if scheme(rows[at].uri) == "file"]
+        objects = [at for at in unknown if scheme(rows[at].uri) == "s3"]
         if files:
             with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
                 for at, row in zip(files, pool.map(_of_file, [rows[at] for at in files]), strict=True):

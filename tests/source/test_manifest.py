@@ -174,6 +174,36 @@ def test_a_row_without_a_time_is_in_no_window(tmp_path: Path) -> None:
     assert "Line 2" in refused(SourceError, path, window="modified", modified="at").message
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_objects_whose_state_is_in_the_manifest_are_not_asked(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"m.{suffix}"
+    (tmp_path / "c.jpg").write_bytes(b"123")
+    table = pa.table(
+        {
+            "uri": ["s3://nobody/a.jpg", "b.jpg", "c.jpg"],
+            "tag": ['"0f-1"', "0e", None],
+            "bytes": [40, 5_000_000_000, 7],
+        }
+    )
+    csv.write_csv(table, path) if suffix == "csv" else parquet.write_table(table, path)
+    # Nothing listens there: a request would take seconds and fail.
+    dead = StorageSpec(endpoint=f"http://127.0.0.1:{free_port()}")
+    found = rows(manifest(path, etag="tag", size="bytes", storage=dead))
+    assert [(row["source_etag"], row["source_size"]) for row in found[:2]] == [("0f-1", 40), ("0e", 5_000_000_000)]
+    assert found[0]["source_modified"] is None
+    assert (found[2]["source_size"], found[2]["source_modified"] is None) == (3, False)
+
+
+def test_a_state_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("uri,tag,bytes\na,x,1\nb,x,many\n")
+    assert "Line 3" in refused(SourceError, path, etag="tag", size="bytes").message
+    with pytest.raises(ValueError, match="together"):
+        manifest(path, etag="tag")
+    with pytest.raises(ValueError, match="column of a manifest"):
+        SourceSpec(uri="s3://a/", etag="tag", size="bytes")
+
+
 def test_window_path_renders_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "2026-11-02").mkdir()
     (tmp_path / "2026-11-02" / "m.csv").write_text("uri\na\n")

@@ -1,4 +1,4 @@
-"""Fetching behind computing: how batches are cut, that the next one is fetched meanwhile, and that memory stays bounded."""
+"""Fetching behind computing: how batches are cut, that the next one is fetched meanwhile, that memory stays bounded."""
 
 import io
 import subprocess
