@@ -7,17 +7,16 @@ up in memory, because a folder of so many files measures the disk. A store's own
 
 import argparse
 import hashlib
-import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
 
 import pyarrow as pa
 from tabulate import tabulate
 
+from benchmarks.apart import apart
 from benchmarks.machine import described
 from benchmarks.usage import Usage, measured
 from clipflow.spec import JobSpec
@@ -27,8 +26,6 @@ _SECOND = 1_000_000
 _BEGAN = 1_767_225_600 * _SECOND
 
 Cost = tuple[float, float, float]
-Given = TypeVarTuple("Given")
-Result = TypeVar("Result")
 
 
 def main() -> None:
@@ -53,7 +50,7 @@ def _planned(home: Path, files: int) -> Cost:
     for number in range(files):
         (home / "images" / f"{number:08}.jpg").write_bytes(b"x")
     spec = _job(f"{home}/images/", home / "t.lance")
-    _apart(_fill_from_source, spec)
+    apart(_fill_from_source, spec)
     path = home / "job.yaml"
     path.write_text(spec.model_dump_json())
     return _told(measured("clipflow", "plan", str(path), "--json"), 0, files)
@@ -70,12 +67,12 @@ def _stored(home: Path, rows: int) -> dict[str, Cost]:
         size="bytes",
     )
     changed = rows // 100
-    _apart(_write_listing, spec, rows, 0)
-    _apart(_fill_from_source, spec)
+    apart(_write_listing, spec, rows, 0)
+    apart(_fill_from_source, spec)
     path = home / "job.yaml"
     path.write_text(spec.model_dump_json(exclude_none=True))
     costs = {"clipflow plan, stored listing": _told(measured("clipflow", "plan", str(path), "--json"), 0, rows)}
-    _apart(_write_listing, spec, rows, changed)
+    apart(_write_listing, spec, rows, changed)
     costs["the same, 1 % changed"] = _told(measured("clipflow", "plan", str(path), "--json"), changed, rows - changed)
     return costs
 
@@ -102,10 +99,10 @@ def _write_listing(spec: JobSpec, rows: int, changed: int) -> None:
 
 def _alone(home: Path, rows: int) -> dict[str, Cost]:
     spec = _job("s3://made-up/uploads/", home / "s.lance")
-    _apart(_fill_made_up, spec, rows)
+    apart(_fill_made_up, spec, rows)
     return {
-        "ids and batches of a listing": _apart(_measure_listing, spec, rows),
-        "the same, and subtract": _apart(_measure_subtract, spec, rows),
+        "ids and batches of a listing": apart(_measure_listing, spec, rows),
+        "the same, and subtract": apart(_measure_subtract, spec, rows),
     }
 
 
@@ -182,12 +179,6 @@ def _now() -> tuple[float, float]:
 def _since(began: tuple[float, float]) -> Cost:
     wall, cpu = _now()
     return wall - began[0], cpu - began[1], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _apart(work: Callable[[*Given], Result], *given: *Given) -> Result:
-    """Call it in a fresh process, whose peak of memory is its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(work, given)
 
 
 if __name__ == "__main__":

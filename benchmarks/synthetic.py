@@ -11,7 +11,8 @@ from clipflow.encoders import describe
 from clipflow.report import RunReport
 from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
-from clipflow.table.commit import commit_receipts
+from clipflow.table.commit import Committer
+from clipflow.table.existing import Planned
 from clipflow.table.images import ensure_images, open_images
 from clipflow.table.runs import Operation
 from clipflow.table.stage import stage_rows
@@ -27,17 +28,21 @@ def fill(spec: JobSpec, listing: Iterable[pa.RecordBatch]) -> int:
     filled = 0
     with Operation(given.address, given.record, RunReport(given.run_id)) as operation:
         operation.open()
+        committer = Committer(given, operation, Planned.of(dataset))
         for batch in listing:
-            rows = _rows(given, batch, rng)
+            vectors = rng.standard_normal((batch.num_rows, given.info.dim), np.float32)
+            rows = rows_of(given, batch, filled, vectors.astype(np.float16), rng)
             receipt = stage_rows(rows, {}, given.address, dataset)
-            commit_receipts(given, [receipt], operation)
+            committer.commit([receipt])
             filled += len(rows)
     return filled
 
 
-def _rows(given: Assignment, batch: pa.RecordBatch, rng: np.random.Generator) -> pa.Table:
+def rows_of(
+    given: Assignment, batch: pa.RecordBatch, at: int, vectors: np.ndarray, rng: np.random.Generator
+) -> pa.Table:
+    """Accepted rows as `Embed` gives them, at places of the work from `at` on, with vectors [N, dim]."""
     count, now = batch.num_rows, datetime.now(UTC)
-    values = rng.standard_normal((count, given.info.dim), np.float32).astype(np.float16)
     same = {
         "status": "accepted",
         "outcome": "embedded",
@@ -53,9 +58,10 @@ def _rows(given: Assignment, batch: pa.RecordBatch, rng: np.random.Generator) ->
     made = {
         **dict(zip(batch.schema.names, batch.columns, strict=True)),
         **{name: pa.array([value] * count, given.flight.field(name).type) for name, value in same.items()},
+        "place": pa.array(range(at, at + count), pa.int64()),
         "content_sha256": pa.array([rng.bytes(32).hex() for _ in range(count)]),
         "reasons": pa.array([[]] * count, pa.list_(pa.string())),
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), given.info.dim),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), given.info.dim),
     }
     columns = [made[field.name] if field.name in made else pa.nulls(count, field.type) for field in given.flight]
     return pa.table(columns, schema=given.flight)

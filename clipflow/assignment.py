@@ -48,6 +48,8 @@ class Assignment:
             ("pixels_width", pa.int32()),
             ("outcome", pa.string()),
             ("prior_run_id", pa.string()),
+            ("prior_row_id", pa.uint64()),
+            ("place", pa.int64()),
             ("precision", pa.string()),
         ]
         clocks = [(f"seconds_{clock}", pa.float64()) for clock in CLOCKS]

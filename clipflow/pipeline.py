@@ -26,7 +26,7 @@ from clipflow.source import list_source, listing_schema
 from clipflow.spec import JobSpec
 from clipflow.subtract import Subtraction, subtract
 from clipflow.table.address import TableAddress
-from clipflow.table.commit import commit_receipts
+from clipflow.table.commit import Committer
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.images import check_images, ensure_images
@@ -132,11 +132,16 @@ def _embed_and_commit(
     ensure_images(assignment.address, assignment.schema, assignment.about)
     with Progress(left.to_fetch, bar) as progress:
         receipts = run_stages(engine, left, assignment, progress.reach)
-        for group in _groups(receipts, assignment.spec.table.commit_rows):
-            with report.clock("commit"):
-                landed = commit_receipts(assignment, group, operation)
-            report.land(landed, group)
-            log.info("commit: version %d, %d images so far", landed.version, report.worked)
+        land(Committer(assignment, operation, left.planned), receipts, assignment.spec.table.commit_rows, report)
+
+
+def land(committer: Committer, receipts: Iterator[Receipt], rows: int, report: RunReport) -> None:
+    """Commit what workers staged, as it comes, in versions of about so many rows."""
+    for group in _groups(receipts, rows):
+        with report.clock("commit"):
+            landed = committer.commit(group)
+        report.land(landed, group)
+        log.info("commit: version %d, %d images so far", landed.version, report.worked)
 
 
 def _groups(receipts: Iterator[Receipt], rows: int) -> Iterator[list[Receipt]]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from clipflow.failures import FINAL
 from clipflow.schema import COLUMNS, SOURCE_DELETED, SOURCE_STATE
 from clipflow.spec import JobSpec
+from clipflow.table.existing import Planned
 from clipflow.table.forgotten import Forgotten
 from clipflow.table.retention import kept_from
 from clipflow.uri import canonical
@@ -26,17 +27,26 @@ from clipflow.uri import canonical
 _MEMORY_LIMIT = "1GB"
 _KNOWN = ["image_id", *SOURCE_STATE, "caption", "status", "reasons", "attempts", "run_id"]
 
+_ADDED = ("action", "attempts", "prior_run_id", "prior_row_id", "place")
+
 FETCH, REFRESH = "fetch", "refresh"
 
 
 def work_schema(listing: pa.Schema) -> pa.Schema:
-    """The columns of images that need work: the listing's, and three more.
+    """The columns of images that need work: the listing's, and five more.
 
     action: `fetch`, or `refresh` when the bytes are known to be the same and only the row's words change;
     attempts: how often this state of the source failed before;
-    prior_run_id: the run that wrote the row to replace, if there is one.
+    prior_run_id, prior_row_id: the run that wrote the row to replace, and Lance's id of that row, if there is one;
+    place: the image's place in the work, from 0.
     """
-    more = [pa.field("action", pa.string()), pa.field("attempts", pa.int32()), pa.field("prior_run_id", pa.string())]
+    more = [
+        pa.field("action", pa.string()),
+        pa.field("attempts", pa.int32()),
+        pa.field("prior_run_id", pa.string()),
+        pa.field("prior_row_id", pa.uint64()),
+        pa.field("place", pa.int64()),
+    ]
     return pa.schema([*listing, *more])
 
 
@@ -50,6 +60,7 @@ class Subtraction:
         to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
         bytes: Sum of the sizes of the images whose bytes will be fetched, where the store says them.
         gone: Rows under the listed prefix whose object is not there any more; looked for when the job asks.
+        planned: What was seen of the table.
     """
 
     listed: int = 0
@@ -59,6 +70,7 @@ class Subtraction:
     to_fetch: int = 0
     bytes: int = 0
     gone: int = 0
+    planned: Planned = field(default_factory=Planned)
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     _folder: tempfile.TemporaryDirectory[str] = field(
         default_factory=lambda: tempfile.TemporaryDirectory(prefix="clipflow-")
@@ -78,9 +90,12 @@ class Subtraction:
     def work(self, rows: int) -> Iterator[pa.Table]:
         """The images that need work, at most `rows` at a time."""
         left = self.folder / "work.parquet"
+        at = 0
         if self.to_fetch:
             for batch in pq.ParquetFile(left).iter_batches(batch_size=rows):
-                yield pa.Table.from_batches([batch]).cast(self.schema)
+                places = pa.array(range(at, at + len(batch)), pa.int64())
+                yield pa.Table.from_batches([batch]).append_column("place", places).cast(self.schema)
+                at += len(batch)
 
     def gone_rows(self, rows: int) -> Iterator[pa.Table]:
         """(image_id, run_id) of the rows whose object is gone, at most `rows` at a time."""
@@ -116,6 +131,7 @@ def subtract(
                 if table is not None:
                     # Listing can take long, and a deletion removes the files of older versions at once.
                     table.checkout_latest()
+                    result.planned = Planned.of(table)
                 try:
                     if lines:
                         _decide(db, result, lines, table, forgotten, spec)
@@ -168,7 +184,7 @@ def _decide(
     db.execute(f"""
         CREATE OR REPLACE TABLE todo AS
         WITH joined AS (
-            SELECT l.*, k.run_id AS prior_run_id, k.status, k.reasons, k.attempts AS tried,
+            SELECT l.*, k.run_id AS prior_run_id, k._rowid AS prior_row_id, k.status, k.reasons, k.attempts AS tried,
                 t.hash IS NOT NULL OR {_is_old(spec.retention_days)} AS is_forgotten,
                 k.image_id IS NOT NULL AS is_known,
                 {_same_bytes()} AS same_bytes,
@@ -196,11 +212,11 @@ def _decide(
     ((result.listed,),) = db.execute("SELECT count(*) FROM listed").fetchall()
     result.repeated = lines - result.listed
     result.unchanged = result.listed - result.forgotten - result.to_fetch
-    names = ", ".join(f'"{name}"' for name in result.schema.names if name not in ("action", "attempts", "prior_run_id"))
+    names = ", ".join(f'"{name}"' for name in result.schema.names if name not in _ADDED)
     db.execute(f"""
         COPY (
             SELECT {names}, action, CASE WHEN same_state AND status = 'failed' THEN tried ELSE 0 END::INT AS attempts,
-                prior_run_id
+                prior_run_id, prior_row_id
             FROM todo WHERE action <> 'forgotten'
         ) TO '{result.folder / "work.parquet"}' (FORMAT parquet)
     """)
@@ -227,9 +243,9 @@ def _known_rows(table: lance.LanceDataset | None, attributes: list[str]) -> pa.R
     if table is None:
         types = {column.name: column.type for column in COLUMNS}
         fields = [(name, types.get(name, pa.string())) for name in [*_KNOWN, *attributes]]
-        return pa.schema(fields).empty_table()
+        return pa.schema([*fields, ("_rowid", pa.uint64())]).empty_table()
     there = [name for name in attributes if name in table.schema.names]
-    reader: pa.RecordBatchReader = table.scanner(columns=[*_KNOWN, *there]).to_reader()
+    reader: pa.RecordBatchReader = table.scanner(columns=[*_KNOWN, *there], with_row_id=True).to_reader()
     return reader
 
 

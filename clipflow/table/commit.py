@@ -19,7 +19,6 @@ from collections.abc import Collection, Sequence
 
 import lance
 import pyarrow as pa
-import pyarrow.compute as pc
 from lance.file import LanceFileReader
 from lance.fragment import FragmentMetadata
 
@@ -30,11 +29,13 @@ from clipflow.policy.settle import has_duplicates
 from clipflow.schema import REVIEW_COLUMNS
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import metadata
-from clipflow.table.decision import Decision, Landed, Row
+from clipflow.table.decision import Decision, Landed
+from clipflow.table.existing import Existing, Planned, Row
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import scores_of
 from clipflow.table.moved import ensure_in_place
+from clipflow.table.places import Places, PlaceSet, firsts
 from clipflow.table.runs import Operation
 from clipflow.table.settling import settle_rows
 from clipflow.table.stage import Receipt, fit, triples_of, write_rows
@@ -53,59 +54,81 @@ _EXISTING = [
 ]
 
 
-def commit_receipts(given: Assignment, receipts: Sequence[Receipt], operation: Operation) -> Landed:
-    """Make staged rows of a run visible in one version.
+class Committer:
+    """The commits of one run.
 
-    Raises:
-        PolicyChanged, OperationClosed, StagedFilesGone, CommitContention: See `clipflow.errors`.
+    Args:
+        given: The run.
+        operation: Its row in the runs table, open.
+        planned: What planning saw of the table; without it the first commit reads the keys of all rows.
     """
-    landed = Landed(0)
-    address = given.address
-    change = Change()
-    written = {file for receipt in receipts for file in _files(address, receipt.fragments)}
 
-    def decide(dataset: lance.LanceDataset) -> Change:
-        nonlocal landed, change
-        _check_policy(dataset, given)
-        operation.ensure_open()
-        landed = Landed(dataset.version)
-        kept = [name for name in dataset.schema.names if _is_word(name) and name not in given.words]
-        existing = _existing(dataset, receipts, kept)
-        decision = Decision(operation.run_id, existing, kept, read_forgotten(address), landed)
-        decided = [(receipt, *decision.of(receipt.keys)) for receipt in receipts]
-        for receipt, keep, _ in decided:
-            if keep:
-                _check_files(address, receipt)
-        if has_duplicates(given.spec.policy):
-            change = _settle(given, dataset, decided, decision.removed, landed)
-        else:
-            change = Change(removed=decision.removed)
-            for receipt, keep, patches in decided:
-                if len(keep) == len(receipt.keys) and not patches and _fits(receipt, dataset):
-                    change.new.extend(receipt.fragments)
-                elif keep:
-                    change.new.extend(write_rows(_staged(address, receipt, keep, patches), address, dataset))
-        written.update(_files(address, change.new))
-        return change
+    def __init__(self, given: Assignment, operation: Operation, planned: Planned | None = None) -> None:
+        self._given, self._operation = given, operation
+        self._existing = Existing(operation.run_id, planned or Planned())
+        self._landed = PlaceSet()
 
-    dataset = guarded_commit(address, address.images, decide, operation.properties)
-    landed.version = dataset.version
-    if unused := written - set(_files(address, change.new)):
-        # A receipt that came twice names files that are committed.
-        unused -= {_path(address, file.path) for part in dataset.get_fragments() for file in part.metadata.files}
-        _remove(address, unused)
-    return landed
+    def commit(self, receipts: Sequence[Receipt]) -> Landed:
+        """Make staged rows visible in one version.
+
+        Raises:
+            PolicyChanged, OperationClosed, StagedFilesGone, CommitContention: See `clipflow.errors`.
+        """
+        landed = Landed(0)
+        given, address = self._given, self._given.address
+        change = Change()
+        written = {file for receipt in receipts for file in _files(address, receipt.fragments)}
+        keys = pa.concat_tables([receipt.keys for receipt in receipts])
+        places = keys.column("place").to_numpy()
+        # A stage that ran twice; the first of the two was counted.
+        fresh = firsts(places) & ~self._landed.holds(places)
+
+        def decide(dataset: lance.LanceDataset) -> Change:
+            nonlocal landed, change
+            _check_policy(dataset, given)
+            self._operation.ensure_open()
+            landed = Landed(dataset.version)
+            kept = [name for name in dataset.schema.names if _is_word(name) and name not in given.words]
+            existing = self._existing.under(dataset, keys, [*_EXISTING, *kept])
+            decision = Decision(existing, kept, read_forgotten(address), landed)
+            decided, at = [], 0
+            for receipt in receipts:
+                decided.append((receipt, *decision.of(receipt.keys, fresh[at : at + len(receipt.keys)])))
+                at += len(receipt.keys)
+            for receipt, keep, _ in decided:
+                if len(keep):
+                    _check_files(address, receipt)
+            if has_duplicates(given.spec.policy):
+                change = _settle(given, dataset, decided, decision.removed, landed)
+            else:
+                change = Change(removed=decision.removed)
+                for receipt, keep, patches in decided:
+                    if len(keep) == len(receipt.keys) and not patches and _fits(receipt, dataset):
+                        change.new.extend(receipt.fragments)
+                    elif len(keep):
+                        change.new.extend(write_rows(_staged(address, receipt, keep, patches), address, dataset))
+            written.update(_files(address, change.new))
+            return change
+
+        dataset = guarded_commit(address, address.images, decide, self._operation.properties)
+        landed.version = dataset.version
+        self._landed.add(places)
+        if unused := written - set(_files(address, change.new)):
+            # A receipt that came twice names files that are committed.
+            unused -= {_path(address, file.path) for part in dataset.get_fragments() for file in part.metadata.files}
+            _remove(address, unused)
+        return landed
 
 
 def _settle(
     given: Assignment,
     dataset: lance.LanceDataset,
-    decided: Sequence[tuple[Receipt, list[int], dict[int, Row]]],
+    decided: Sequence[tuple[Receipt, Places, dict[int, Row]]],
     removed: Sequence[int],
     landed: Landed,
 ) -> Change:
     """Duplicates are told at the commit: which rows are there before one of ours is known only here."""
-    parts = [_staged(given.address, receipt, keep, patches) for receipt, keep, patches in decided if keep]
+    parts = [_staged(given.address, receipt, keep, patches) for receipt, keep, patches in decided if len(keep)]
     if not parts:
         return Change()
     coming = pa.concat_tables([fit(part, dataset.schema.remove_metadata()) for part in parts])
@@ -130,13 +153,6 @@ def _remove(address: TableAddress, files: Collection[str]) -> None:
 
 def _is_word(name: str) -> bool:
     return name == "caption" or name.startswith("attr_")
-
-
-def _existing(dataset: lance.LanceDataset, receipts: Sequence[Receipt], kept: Sequence[str]) -> dict[str, Row]:
-    """The table's rows under the staged ids."""
-    ids = pa.concat_tables([receipt.keys for receipt in receipts]).column("image_id").unique()
-    rows = dataset.to_table(columns=[*_EXISTING, *kept], filter=pc.field("image_id").isin(ids), with_row_address=True)
-    return {row["image_id"]: row for row in rows.to_pylist()}
 
 
 def _check_policy(dataset: lance.LanceDataset, given: Assignment) -> None:
@@ -174,16 +190,16 @@ def _fits(receipt: Receipt, dataset: lance.LanceDataset) -> bool:
     )
 
 
-def _staged(address: TableAddress, receipt: Receipt, keep: list[int], patches: dict[int, Row]) -> pa.Table:
+def _staged(address: TableAddress, receipt: Receipt, keep: Places, patches: dict[int, Row]) -> pa.Table:
     """The rows at some offsets of a receipt's files, with what they take over."""
     parts = [
         LanceFileReader(file, storage_options=address.options).read_all().to_table()
         for file in _files(address, receipt.fragments)
     ]
-    rows = pa.concat_tables(parts).take(pa.array(keep, pa.int64()))
+    rows = pa.concat_tables(parts).take(pa.array(keep))
     for name in sorted({name for patch in patches.values() for name in patch}):
         values = rows.column(name).to_pylist()
-        for position, offset in enumerate(keep):
+        for position, offset in enumerate(keep.tolist()):
             if name in patches.get(offset, {}):
                 values[position] = patches[offset][name]
         rows = with_values(rows, name, values)

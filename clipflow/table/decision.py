@@ -4,18 +4,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.failures import PASSING
 from clipflow.schema import REVIEW_COLUMNS
+from clipflow.table.existing import Row
 from clipflow.table.forgotten import Forgotten
+from clipflow.table.places import Bools, Places
 
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
-
-Row = dict[str, Any]
 
 
 @dataclass
@@ -49,35 +49,35 @@ class Decision:
     """The decision at one version of the table.
 
     Args:
-        run_id: The run that staged the rows.
         existing: The table's rows under the staged ids.
         kept: Columns that a row takes over from the one it replaces.
         forgotten: Tombstones at that version.
         landed: Filled as rows are decided.
     """
 
-    def __init__(
-        self, run_id: str, existing: dict[str, Row], kept: Sequence[str], forgotten: Forgotten, landed: Landed
-    ) -> None:
-        self._run_id = run_id
+    def __init__(self, existing: dict[str, Row], kept: Sequence[str], forgotten: Forgotten, landed: Landed) -> None:
         self._kept = kept
         self._existing = existing
+        self._ids = pa.array(existing, pa.string())
         self._forgotten = forgotten
         self._landed = landed
-        self._seen: set[str] = set()
         self.removed: list[int] = []
 
-    def of(self, keys: pa.Table) -> tuple[list[int], dict[int, Row]]:
-        """The offsets of the rows that land, and what they take over from the rows they replace, by offset."""
+    def of(self, keys: pa.Table, fresh: Bools) -> tuple[Places, dict[int, Row]]:
+        """The offsets of the rows that land, and what they take over from the rows they replace, by offset.
+
+        Args:
+            keys: Of one receipt, N rows.
+            fresh: bool [N], false for rows that are passed over.
+        """
+        special = fresh & self._are_special(keys)
+        plain = fresh & ~special
+        self._count_plain(keys.filter(pa.array(plain)))
         keep: list[int] = []
         patches: dict[int, Row] = {}
-        for offset, staged in enumerate(keys.to_pylist()):
+        offsets = np.flatnonzero(special)
+        for offset, staged in zip(offsets.tolist(), keys.take(pa.array(offsets)).to_pylist(), strict=True):
             there = self._existing.get(staged["image_id"])
-            repeated = staged["image_id"] in self._seen or (there is not None and there["run_id"] == self._run_id)
-            self._seen.add(staged["image_id"])
-            if repeated:
-                # A stage that ran twice; the first of the two was counted.
-                continue
             outcome, lands = self._outcome(staged, there)
             if lands:
                 keep.append(offset)
@@ -87,7 +87,22 @@ class Decision:
                         patches[offset] = patch
                         staged["status"] = patch.get("status", staged["status"])
             self._count(outcome, staged)
-        return keep, patches
+        return np.sort(np.append(np.flatnonzero(plain), np.array(keep, np.int64))), patches
+
+    def _are_special(self, keys: pa.Table) -> Bools:
+        """Bool [N]: rows that more must be asked of than what they are."""
+        held = pc.is_in(keys.column("image_id"), self._ids).to_numpy()
+        for name, hashes in (("image_id", self._forgotten.image_ids), ("content_sha256", self._forgotten.contents)):
+            if hashes:
+                held = held | np.fromiter((value in hashes for value in keys.column(name).to_pylist()), bool, len(keys))
+        return np.asarray(held)
+
+    def _count_plain(self, rows: pa.Table) -> None:
+        """Of rows that land as they are."""
+        self._landed.outcomes.update(_counts(rows.column("outcome")))
+        fine = rows.filter(pc.not_equal(rows.column("outcome"), "failed"))
+        self._landed.statuses.update(_counts(fine.column("status")))
+        self._landed.reasons.update(_counts(pc.list_flatten(rows.column("reasons"))))
 
     def _outcome(self, staged: Row, there: Row | None) -> tuple[str, bool]:
         if self._forgotten.covers(staged["image_id"], staged["content_sha256"]):
@@ -113,6 +128,10 @@ class Decision:
             self._landed.statuses[staged["status"]] += 1
         if outcome in ("embedded", "reused", "failed"):
             self._landed.reasons.update(staged["reasons"])
+
+
+def _counts(values: pa.ChunkedArray) -> dict[str, int]:
+    return {found["values"]: found["counts"] for found in pc.value_counts(values).to_pylist()}
 
 
 def _age(row: Row) -> tuple[datetime, bool, datetime]:

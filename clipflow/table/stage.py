@@ -31,6 +31,9 @@ KEYS = pa.schema(
         pa.field("embedded_at", TIME),
         # The run that wrote the row which planning saw, if any: replacing just that row is what was planned.
         pa.field("prior_run_id", pa.string()),
+        pa.field("prior_row_id", pa.uint64()),
+        # Where the row stands in the run's work: each place lands once, even if a stage ran twice.
+        pa.field("place", pa.int64()),
     ]
 )
 

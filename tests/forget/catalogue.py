@@ -58,6 +58,7 @@ def staged(given: Assignment, items: Iterable[Mapping[str, Any]]) -> Receipt:
             "run_id": given.run_id,
             "embedded_at": BEGAN,
             "prior_run_id": item.get("prior"),
+            "place": item["key"] % 1_000_003,
             "vector": None if item.get("failed") else vector_of(item.get("bytes", item["key"])).astype(kind),
         }
         for item in items

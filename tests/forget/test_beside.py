@@ -29,7 +29,7 @@ from clipflow.report import RunReport
 from clipflow.schema import RUNS
 from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
-from clipflow.table.commit import commit_receipts
+from clipflow.table.commit import Committer
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import Forgotten
 from clipflow.table.guard import Change, guarded_commit, write_fragments
@@ -178,9 +178,9 @@ def test_a_job_beside_us_keeps_what_it_staged(tmp_path: Path) -> None:
         gather_secrets(files, secrets)
         erase(files, secrets, forgetting, Erased())
         assert verify(files, secrets).found == {}
-        commit_receipts(given, [fine], beside)
+        Committer(given, beside).commit([fine])
         with pytest.raises(StagedFilesGone):
-            commit_receipts(given, [lost], beside)
+            Committer(given, beside).commit([lost])
     assert rows(tmp_path / "t.lance").keys() == {image_id(uri_of(key)) for key in (2, 4)}
 
 
@@ -240,7 +240,7 @@ def write(folder: Path, number: int, begin: Any) -> None:
             operation.open()
             waiting = staged(given, items)
             time.sleep(chance.uniform(0, 0.05))
-            commit_receipts(given, [waiting], operation)
+            Committer(given, operation).commit([waiting])
 
 
 def test_nothing_returns_beside_writers_of_the_same_images(tmp_path: Path) -> None:

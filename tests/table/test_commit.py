@@ -10,7 +10,7 @@ import pytest
 from clipflow.errors import OperationClosed, PolicyChanged, StagedFilesGone
 from clipflow.report import RunReport
 from clipflow.schema import FORGOTTEN
-from clipflow.table.commit import commit_receipts
+from clipflow.table.commit import Committer
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import open_images
 from clipflow.table.runs import Operation
@@ -152,7 +152,7 @@ def test_a_closed_operation_commits_nothing_more(tmp_path: Path) -> None:
     with Operation(given.address, given.record, RunReport(given.run_id, version=1)):
         pass
     with pytest.raises(OperationClosed):
-        commit_receipts(given, [waiting], operation)
+        Committer(given, operation).commit([waiting])
     assert rows(table(tmp_path)) == {}
 
 
@@ -213,6 +213,20 @@ def test_staged_files_that_no_version_names_go(tmp_path: Path) -> None:
 def test_a_receipt_that_comes_twice_keeps_its_files(tmp_path: Path) -> None:
     given = assignment(tmp_path, "a")
     receipt = staged(given, {"key": 1})
-    commit(given, receipt)
-    assert commit(given, receipt).outcomes == {}
+    with Operation(given.address, given.record, RunReport(given.run_id)) as operation:
+        operation.open()
+        committer = Committer(given, operation)
+        assert committer.commit([receipt, receipt]).outcomes == {"embedded": 1}
+        assert committer.commit([receipt]).outcomes == {}
     assert len(rows(table(tmp_path))) == 1
+
+
+def test_a_stage_that_ran_twice_lands_once_whatever_the_parts(tmp_path: Path) -> None:
+    given = assignment(tmp_path, "a")
+    first, second = staged(given, {"key": 1}, {"key": 2}), staged(given, {"key": 2}, {"key": 3})
+    with Operation(given.address, given.record, RunReport(given.run_id)) as operation:
+        operation.open()
+        committer = Committer(given, operation)
+        assert committer.commit([first]).outcomes == {"embedded": 2}
+        assert committer.commit([second]).outcomes == {"embedded": 1}
+    assert len(rows(table(tmp_path))) == 3

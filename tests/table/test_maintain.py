@@ -64,6 +64,7 @@ def embedded(folder: Path, keys: range, run_id: str, parts: int = 4, failed: boo
                 "outcome": "failed" if failed else "embedded",
                 "run_id": run_id,
                 "embedded_at": BEGAN,
+                "place": key,
                 "vector": None if failed else vector.astype(np.float16),
             }
             for key, vector in zip(part.tolist(), vectors, strict=True)

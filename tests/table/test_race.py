@@ -1,5 +1,9 @@
-"""Law 2 under fire: many processes commit overlapping rows at once, and every version is replayed."""
+"""Law 2 under fire: many processes commit overlapping rows at once, and every version is replayed.
 
+Each commit knows of the table what it saw when it was planned, and fragments are joined under them all the while.
+"""
+
+import contextlib
 import multiprocessing
 import random
 from collections import Counter
@@ -7,8 +11,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import lance
+from lance.commit import CommitConflictError
+
 from tests.catalogues import assert_unique_ever, rows
-from tests.table.staging import BEGAN, assignment, commit, staged
+from tests.table.staging import BEGAN, assignment, commit, planned, staged
 
 PROCESSES, COMMITS, KEYS_IN_ALL, KEYS_EACH = 6, 20, 40, 12
 
@@ -24,18 +31,36 @@ def commit_many(folder: Path, number: int, start: Any) -> None:
     for turn, seconds in enumerate(plan(number)):
         # A run of its own per commit: one run never writes a row twice.
         given = assignment(folder, f"run-{number}-{turn}")
-        items = [{"key": key, "second": second, "at": number * 1000 + turn} for key, second in seconds.items()]
-        commit(given, staged(given, *items))
+        seen, prior = planned(given, seconds)
+        # Where the planned row is, without its run: who replaces just what was planned need not be newer.
+        items = [
+            {"key": key, "second": second, "at": number * 1000 + turn, "prior_row": prior[key].get("prior_row")}
+            for key, second in seconds.items()
+        ]
+        commit(given, staged(given, *items), seen=seen)
+
+
+def compact_often(folder: Path, start: Any, enough: Any) -> None:
+    start.wait()
+    while not enough.wait(0.2):
+        with contextlib.suppress(CommitConflictError, OSError):
+            lance.dataset(str(folder / "t.lance")).optimize.compact_files()
 
 
 def test_racing_commits_leave_one_row_per_image_at_every_version(tmp_path: Path) -> None:
     fork = multiprocessing.get_context("spawn")
-    start = fork.Barrier(PROCESSES)
+    start, enough = fork.Barrier(PROCESSES + 1), fork.Event()
+    joining = fork.Process(target=compact_often, args=(tmp_path, start, enough))
+    assignment(tmp_path, "first")
+    joining.start()
     processes = [fork.Process(target=commit_many, args=(tmp_path, number, start)) for number in range(PROCESSES)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(200)
+    enough.set()
+    joining.join(30)
+    assert joining.exitcode == 0
     assert [process.exitcode for process in processes] == [0] * PROCESSES
     assert_unique_ever(tmp_path / "t.lance")
     newest: Counter[str] = Counter()

@@ -1,0 +1,89 @@
+"""The rows that a table holds under staged ids, found without looking through the table.
+
+Planning saw every row of its version, so a staged row knows the one it is to replace by the row id, which Lance keeps
+for as long as nobody replaces the row. What planning did not see was written since: that little is read once, as
+versions come. So a commit costs what it changes and what others changed, and not what the table holds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import lance
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Row = dict[str, Any]
+
+_OTHERS = pa.schema([pa.field("image_id", pa.string()), pa.field("_rowid", pa.uint64())])
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How far a table was seen.
+
+    Attributes:
+        version: All rows that were created up to this version.
+        last_fragment: All fragments up to this id; Lance gives out no id twice.
+    """
+
+    version: int = 0
+    last_fragment: int = -1
+
+    @classmethod
+    def of(cls, dataset: lance.LanceDataset) -> Self:
+        """All that the dataset holds at its version."""
+        ids = (fragment.fragment_id for fragment in dataset.get_fragments())
+        return cls(int(dataset.version), max(ids, default=-1))
+
+
+class Existing:
+    """Of one run. Held is what others wrote since planning, some 50 bytes a row.
+
+    Args:
+        run_id: The run, whose own rows are told by their places in its work instead.
+        planned: What planning saw.
+    """
+
+    def __init__(self, run_id: str, planned: Planned) -> None:
+        self._run_id = run_id
+        self._seen = planned
+        self._others = _OTHERS.empty_table()
+
+    def under(self, dataset: lance.LanceDataset, keys: pa.Table, columns: Sequence[str]) -> dict[str, Row]:
+        """The table's rows under staged ids, by image_id, each with its `_rowaddr`.
+
+        Args:
+            dataset: At its latest version.
+            keys: image_id and prior_row_id of the staged rows.
+            columns: What is read of the rows, image_id among it.
+        """
+        self._read_others(dataset)
+        ids = keys.column("image_id")
+        asked = keys.column("prior_row_id").drop_null().to_pylist()
+        if len(self._others):
+            written = self._others.filter(pc.is_in(self._others.column("image_id"), ids.combine_chunks()))
+            asked += written.column("_rowid").to_pylist()
+        if not asked:
+            return {}
+        rows = dataset.to_table(columns=list(columns), filter=_among(asked), with_row_address=True)
+        return {row["image_id"]: row for row in rows.to_pylist()}
+
+    def _read_others(self, dataset: lance.LanceDataset) -> None:
+        """Rows that other operations wrote; a copy of a planned row that one of them made has a row id of its own."""
+        # Without naming the fragments Lance would look into all there are.
+        fresh = [one for one in dataset.get_fragments() if one.fragment_id > self._seen.last_fragment]
+        if not fresh:
+            return
+        written = dataset.scanner(
+            columns=["image_id"],
+            filter=f"_row_created_at_version > {self._seen.version} AND (run_id IS NULL OR run_id <> '{self._run_id}')",
+            with_row_id=True,
+            fragments=fresh,
+        ).to_table()
+        self._others = pa.concat_tables([self._others, written.select(_OTHERS.names).cast(_OTHERS)])
+        self._seen = Planned.of(dataset)
+
+
+def _among(row_ids: Sequence[int]) -> str:
+    return f"_rowid IN ({','.join(map(str, row_ids))})"
