@@ -65,7 +65,7 @@ class Committer:
 
     def __init__(self, given: Assignment, operation: Operation, planned: Planned | None = None) -> None:
         self._given, self._operation = given, operation
-        self._existing = Existing(operation.run_id, planned or Planned())
+        self._existing = Existing(planned or Planned())
         self._landed = PlaceSet()
 
     def commit(self, receipts: Sequence[Receipt]) -> Landed:
@@ -74,7 +74,7 @@ class Committer:
         Raises:
             PolicyChanged, OperationClosed, StagedFilesGone, CommitContention: See `clipflow.errors`.
         """
-        landed = Landed(0)
+        landed, read_version = Landed(0), 0
         given, address = self._given, self._given.address
         change = Change()
         written = {file for receipt in receipts for file in _files(address, receipt.fragments)}
@@ -84,13 +84,13 @@ class Committer:
         fresh = firsts(places) & ~self._landed.holds(places)
 
         def decide(dataset: lance.LanceDataset) -> Change:
-            nonlocal landed, change
+            nonlocal landed, change, read_version
             _check_policy(dataset, given)
             self._operation.ensure_open()
-            landed = Landed(dataset.version)
+            landed, read_version = Landed(dataset.version), int(dataset.version)
             kept = [name for name in dataset.schema.names if _is_word(name) and name not in given.words]
             existing = self._existing.under(dataset, keys, [*_EXISTING, *kept])
-            decision = Decision(existing, kept, read_forgotten(address), landed)
+            decision = Decision(self._operation.run_id, existing, kept, read_forgotten(address), landed)
             decided, at = [], 0
             for receipt in receipts:
                 decided.append((receipt, *decision.of(receipt.keys, fresh[at : at + len(receipt.keys)])))
@@ -113,6 +113,7 @@ class Committer:
         dataset = guarded_commit(address, address.images, decide, self._operation.properties)
         landed.version = dataset.version
         self._landed.add(places)
+        self._existing.committed(dataset, read_version)
         if unused := written - set(_files(address, change.new)):
             # A receipt that came twice names files that are committed.
             unused -= {_path(address, file.path) for part in dataset.get_fragments() for file in part.metadata.files}

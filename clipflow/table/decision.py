@@ -49,13 +49,17 @@ class Decision:
     """The decision at one version of the table.
 
     Args:
+        run_id: The run that staged the rows.
         existing: The table's rows under the staged ids.
         kept: Columns that a row takes over from the one it replaces.
         forgotten: Tombstones at that version.
         landed: Filled as rows are decided.
     """
 
-    def __init__(self, existing: dict[str, Row], kept: Sequence[str], forgotten: Forgotten, landed: Landed) -> None:
+    def __init__(
+        self, run_id: str, existing: dict[str, Row], kept: Sequence[str], forgotten: Forgotten, landed: Landed
+    ) -> None:
+        self._run_id = run_id
         self._kept = kept
         self._existing = existing
         self._ids = pa.array(existing, pa.string())
@@ -78,6 +82,10 @@ class Decision:
         offsets = np.flatnonzero(special)
         for offset, staged in zip(offsets.tolist(), keys.take(pa.array(offsets)).to_pylist(), strict=True):
             there = self._existing.get(staged["image_id"])
+            if there is not None and there["run_id"] == self._run_id:
+                # They landed by a commit whose answer was lost.
+                self._count(staged["outcome"], staged | {"status": there["status"]})
+                continue
             outcome, lands = self._outcome(staged, there)
             if lands:
                 keep.append(offset)

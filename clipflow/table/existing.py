@@ -5,8 +5,8 @@ for as long as nobody replaces the row. What planning did not see was written si
 versions come. So a commit costs what it changes and what others changed, and not what the table holds.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import lance
@@ -24,29 +24,41 @@ class Planned:
 
     Attributes:
         version: All rows that were created up to this version.
-        last_fragment: All fragments up to this id; Lance gives out no id twice.
+        deletions: The rows deleted in each fragment that was there, by its id; Lance gives out no id twice.
     """
 
     version: int = 0
-    last_fragment: int = -1
+    deletions: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: lance.LanceDataset) -> Self:
         """All that the dataset holds at its version."""
-        ids = (fragment.fragment_id for fragment in dataset.get_fragments())
-        return cls(int(dataset.version), max(ids, default=-1))
+        parts = (fragment.metadata for fragment in dataset.get_fragments())
+        return cls(int(dataset.version), {part.id: part.num_deletions for part in parts})
+
+    @property
+    def last_fragment(self) -> int:
+        """The highest fragment id, -1 without fragments."""
+        return max(self.deletions, default=-1)
+
+    def leads_to(self, later: Self) -> bool:
+        """Whether rows only came and went; a restored version, or a table made again, brings back what had gone."""
+        last = self.last_fragment
+        return later.version >= self.version and all(
+            deleted >= self.deletions.get(part, deleted + 1)
+            for part, deleted in later.deletions.items()
+            if part <= last
+        )
 
 
 class Existing:
     """Of one run. Held is what others wrote since planning, some 50 bytes a row.
 
     Args:
-        run_id: The run, whose own rows are told by their places in its work instead.
         planned: What planning saw.
     """
 
-    def __init__(self, run_id: str, planned: Planned) -> None:
-        self._run_id = run_id
+    def __init__(self, planned: Planned) -> None:
         self._seen = planned
         self._others = _OTHERS.empty_table()
 
@@ -69,20 +81,31 @@ class Existing:
         rows = dataset.to_table(columns=list(columns), filter=_among(asked), with_row_address=True)
         return {row["image_id"]: row for row in rows.to_pylist()}
 
+    def committed(self, dataset: lance.LanceDataset, read_version: int) -> None:
+        """Take note of the run's own commit: it knows its own rows by their places in its work.
+
+        A commit whose answer was lost is not noted, so its rows are found like those of others.
+        """
+        if dataset.version == read_version + 1 == self._seen.version + 1:
+            self._seen = Planned.of(dataset)
+
     def _read_others(self, dataset: lance.LanceDataset) -> None:
-        """Rows that other operations wrote; a copy of a planned row that one of them made has a row id of its own."""
+        """Rows written since; a copy of a planned row that somebody made has a row id of its own."""
+        now = Planned.of(dataset)
+        if not self._seen.leads_to(now):
+            self._seen, self._others = Planned(), _OTHERS.empty_table()
         # Without naming the fragments Lance would look into all there are.
-        fresh = [one for one in dataset.get_fragments() if one.fragment_id > self._seen.last_fragment]
-        if not fresh:
-            return
-        written = dataset.scanner(
-            columns=["image_id"],
-            filter=f"_row_created_at_version > {self._seen.version} AND (run_id IS NULL OR run_id <> '{self._run_id}')",
-            with_row_id=True,
-            fragments=fresh,
-        ).to_table()
-        self._others = pa.concat_tables([self._others, written.select(_OTHERS.names).cast(_OTHERS)])
-        self._seen = Planned.of(dataset)
+        last = self._seen.last_fragment
+        fresh = [one for one in dataset.get_fragments() if one.fragment_id > last]
+        if fresh:
+            written = dataset.scanner(
+                columns=["image_id"],
+                filter=f"_row_created_at_version > {self._seen.version}",
+                with_row_id=True,
+                fragments=fresh,
+            ).to_table()
+            self._others = pa.concat_tables([self._others, written.select(_OTHERS.names).cast(_OTHERS)])
+        self._seen = now
 
 
 def _among(row_ids: Sequence[int]) -> str:

@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lance
 import pyarrow as pa
 import pytest
+from lance.commit import CommitConflictError
 
 from clipflow.errors import OperationClosed, PolicyChanged, StagedFilesGone
 from clipflow.report import RunReport
@@ -14,7 +16,7 @@ from clipflow.table.commit import Committer
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import open_images
 from clipflow.table.runs import Operation
-from tests.catalogues import rows
+from tests.catalogues import assert_unique_ever, rows
 from tests.table.staging import BEGAN, assignment, commit, staged
 
 KEY = f"{1:032x}"
@@ -230,3 +232,31 @@ def test_a_stage_that_ran_twice_lands_once_whatever_the_parts(tmp_path: Path) ->
         assert committer.commit([first]).outcomes == {"embedded": 2}
         assert committer.commit([second]).outcomes == {"embedded": 1}
     assert len(rows(table(tmp_path))) == 3
+
+
+@pytest.mark.parametrize("answer", [CommitConflictError("Retryable commit conflict"), OSError("connection reset")])
+def test_a_commit_whose_answer_is_lost_lands_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Exception
+) -> None:
+    given = assignment(tmp_path, "a")
+    commits = lance.LanceDataset.commit
+    lost = 0
+
+    def lose(uri: str, *args: Any, **options: Any) -> Any:
+        nonlocal lost
+        done = commits(uri, *args, **options)
+        if str(uri) == str(given.address.images) and not lost:
+            lost += 1
+            raise answer
+        return done
+
+    with Operation(given.address, given.record, RunReport(given.run_id)) as operation:
+        operation.open()
+        committer = Committer(given, operation)
+        committer.commit([staged(given, {"key": 0})])
+        monkeypatch.setattr(lance.LanceDataset, "commit", staticmethod(lose))
+        assert committer.commit([staged(given, {"key": 1}, {"key": 2})]).outcomes == {"embedded": 2}
+        assert committer.commit([staged(given, {"key": 3})]).outcomes == {"embedded": 1}
+    assert lost == 1
+    assert len(rows(table(tmp_path))) == 4
+    assert_unique_ever(str(table(tmp_path)))

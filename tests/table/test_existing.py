@@ -25,6 +25,7 @@ DEED = st.one_of(
     st.tuples(st.just("write"), SOME),
     st.tuples(st.just("copy"), SOME),
     st.tuples(st.just("delete"), SOME),
+    st.tuples(st.just("restore"), st.lists(st.integers(0, 20), min_size=1, max_size=1)),
     st.tuples(st.sampled_from(["compact", "index", "column", "ask"]), st.just([])),
 )
 
@@ -49,7 +50,7 @@ class World:
             self.write(first)
         self.given = assignment(folder, _MINE)
         seen, self._prior = planned(self.given, KEYS_IN_ALL)
-        self._existing = Existing(_MINE, seen)
+        self._existing = Existing(seen)
 
     def write(self, keys: list[int]) -> None:
         self._turn += 1
@@ -70,6 +71,12 @@ class World:
     def delete(self, keys: list[int]) -> None:
         rows = open_images(self.given.address).to_table(columns=[], filter=ids(keys), with_row_address=True)
         self._change(Change([], rows.column("_rowaddr").to_pylist()))
+
+    def restore(self, turn: list[int]) -> None:
+        """As Lance offers it to everybody: an older version becomes the newest."""
+        versions = [found["version"] for found in open_images(self.given.address).versions()]
+        older = open_images(self.given.address)
+        older.checkout_version(versions[turn[0] % len(versions)]).restore()
 
     def compact(self, _: list[int]) -> None:
         open_images(self.given.address).optimize.compact_files(materialize_deletions_threshold=0.0)
@@ -102,12 +109,21 @@ def test_what_is_found_is_what_the_table_holds(first: list[int], deeds: list[tup
             getattr(world, deed)(keys)
 
 
-def test_the_run_s_own_rows_are_not_what_others_wrote(tmp_path: Path) -> None:
+def test_the_run_s_own_rows_are_not_looked_up_again(tmp_path: Path) -> None:
     given = assignment(tmp_path, _MINE)
-    existing = Existing(_MINE, Planned.of(open_images(given.address)))
+    before = open_images(given.address)
+    existing = Existing(Planned.of(before))
     commit(given, staged(given, {"key": 1}))
     dataset = open_images(given.address)
+    existing.committed(dataset, before.version)
     assert existing.under(dataset, asked({1: {}}), ["image_id"]) == {}
+
+
+def test_a_commit_that_is_not_noted_is_found(tmp_path: Path) -> None:
+    given = assignment(tmp_path, _MINE)
+    existing = Existing(Planned.of(open_images(given.address)))
+    commit(given, staged(given, {"key": 1}))
+    assert existing.under(open_images(given.address), asked({1: {}}), ["image_id"]).keys() == {f"{1:032x}"}
 
 
 @pytest.mark.parametrize("wanted", [range(3), range(1_000)])
@@ -115,5 +131,5 @@ def test_rows_are_found_by_many_ids(tmp_path: Path, wanted: range) -> None:
     first = assignment(tmp_path, "first")
     commit(first, staged(first, *({"key": key} for key in range(1_500))))
     seen, prior = planned(first, wanted)
-    found = Existing(_MINE, seen).under(open_images(first.address), asked(prior), ["image_id"])
+    found = Existing(seen).under(open_images(first.address), asked(prior), ["image_id"])
     assert found.keys() == {f"{key:032x}" for key in wanted}
