@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoTokenizer
+from transformers import AutoImageProcessor
 
 from clipflow.encoders.base import Pixels, Vectors, normalised
 from clipflow.encoders.families import FAMILIES
@@ -54,16 +54,18 @@ def check_image_side(encoder: "TransformersEncoder", output: Output) -> Vectors:
 
 
 @torch.inference_mode()
-def check_text_side(encoder: "TransformersEncoder", output: Output) -> None:
-    """Raises EncoderError unless our vector of a text is the library's."""
+def check_text_side(encoder: "TransformersEncoder", output: Output, tokenizer: Any) -> None:
+    """Raises EncoderError unless our vector of a text is the library's.
+
+    Args:
+        tokenizer: The library's own, right padded.
+    """
     info = encoder.info
     text = _TEXT.lower() if info.text["lower_case"] else _TEXT
-    tokenizer = AutoTokenizer.from_pretrained(info.folder, local_files_only=True, trust_remote_code=False)
     asked: dict[str, Any] = {"truncation": True, "max_length": info.text["max_length"], "return_tensors": "pt"}
     if FAMILIES[info.family].mask:
         tokens = dict(tokenizer([text], padding=True, **asked))
     else:
-        tokenizer.padding_side = "right"
         tokens = {"input_ids": tokenizer([text], padding="max_length", **asked)["input_ids"]}
     theirs = normalised(output(tokens)[:, : info.dim].float().cpu().numpy())
     _compare(info.model, "text", encoder.encode_texts([_TEXT]), theirs, LEAST_COSINE)

@@ -1,6 +1,5 @@
 """Models of transformers' own families, loaded strictly: what does not match is an error, never random weights."""
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,12 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 from transformers.utils import logging as hub_logging
 
 from clipflow.encoders.base import Encoder, Pixels, Vectors, normalised
 from clipflow.encoders.families import FAMILIES
 from clipflow.encoders.geometry import Geometry
+from clipflow.encoders.image_side import TEXT_PARTS, image_side
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.patches import patched
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
@@ -22,8 +22,6 @@ from clipflow.encoders.self_check import check_image_side, check_precision, chec
 from clipflow.errors import EncoderError, first_line
 
 _TEXTS_AT_ONCE = 64
-# What belongs to texts in a model of both sides.
-_TEXT_PARTS = ("text_model", "text_projection")
 
 
 class TransformersEncoder(Encoder):
@@ -59,13 +57,13 @@ class TransformersEncoder(Encoder):
         """Compare with the library in fp32, then give the image side its precision."""
         exact = check_image_side(self, self._image_output)
         if self._texts:
-            check_text_side(self, self._text_output)
+            check_text_side(self, self._text_output, self._tokenizer)
         if self.precision == "fp32":
             return
         self._dtype = DTYPES[self.precision]
         # Only the image side: labels and captions are few, and keep fp32 everywhere.
         for name, part in self._model.named_children():
-            if name not in _TEXT_PARTS:
+            if name not in TEXT_PARTS:
                 part.to(self._dtype)
         for name, parameter in self._model.named_parameters(recurse=False):
             if name not in ("logit_scale", "logit_bias"):
@@ -101,8 +99,7 @@ class TransformersEncoder(Encoder):
         given["pixel_values"] = given["pixel_values"].to(self._dtype)
         if hasattr(self._model, "get_image_features"):
             return self._model.get_image_features(**given).pooler_output  # type: ignore[no-any-return]
-        made = self._model(**given)
-        return made.image_embeds if hasattr(made, "image_embeds") else made.pooler_output  # type: ignore[no-any-return]
+        return self._model(**given).pooler_output  # type: ignore[no-any-return]
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -145,16 +142,8 @@ class TransformersEncoder(Encoder):
 
 def _load_model(info: EncoderInfo, texts: bool) -> Any:
     family = FAMILIES[info.family]
-    alone = not texts and family.image_side is not None
-    kind = getattr(transformers, str(family.image_side) if alone else family.architecture)
-    more: dict[str, Any] = {}
-    if alone:
-        # Loaded alone, an image side takes the width of its projection from its own part of the configuration.
-        more["config"] = AutoConfig.from_pretrained(info.folder, local_files_only=True).vision_config
-        if info.logit_scale is not None and family.width[0].startswith("visual_projection"):
-            more["config"].projection_dim = AutoConfig.from_pretrained(
-                info.folder, local_files_only=True
-            ).projection_dim
+    whole = getattr(transformers, family.architecture)
+    kind = image_side(whole) if family.has_text and not texts else whole
     try:
         with _no_bar():
             model, report = kind.from_pretrained(
@@ -167,7 +156,6 @@ def _load_model(info: EncoderInfo, texts: bool) -> Any:
                 # Reported below, by name, instead of a sentence that names nothing.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **more,
             )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise EncoderError(f"{info.model} cannot be loaded: {first_line(error)}", "Check its files.") from error
@@ -178,10 +166,6 @@ def _load_model(info: EncoderInfo, texts: bool) -> Any:
                 f"The weights of {info.model} {what} {example} ({len(wrong)} in all).",
                 f"It is no {kind.__name__}, or its files are damaged.",
             )
-    if not texts and not alone and family.has_text:
-        for name in _TEXT_PARTS:
-            setattr(model, name, None)
-        gc.collect()
     return model.eval()
 
 
