@@ -10,7 +10,6 @@ class Family(NamedTuple):
 
     Attributes:
         architecture: The class that loads it.
-        image_side: The class that loads its image side alone; None where transformers has none, or there is no other.
         score: How its authors turn a cosine into a probability.
         width: The tensor whose size tells the length of a vector, and on which axis.
         processor: The image processor that its checkpoints come with, where theirs names none.
@@ -22,7 +21,6 @@ class Family(NamedTuple):
     """
 
     architecture: str
-    image_side: str | None
     score: Score
     width: tuple[str, int]
     processor: str
@@ -44,15 +42,12 @@ _CLASS_TOKEN = ("embeddings.cls_token", 2)
 
 FAMILIES = {
     # Radford et al. 2021; also OpenCLIP's and MetaCLIP 1's conversions, FashionCLIP, TinyCLIP, BGE-VL.
-    "clip": Family("CLIPModel", "CLIPVisionModelWithProjection", "softmax", _PROJECTED, "clip", "longest"),
+    "clip": Family("CLIPModel", "softmax", _PROJECTED, "clip", "longest"),
     # Zhai et al. 2023; SigLIP 2 (Tschannen et al. 2025) at a fixed resolution. Trained with padding in sight.
-    "siglip": Family(
-        "SiglipModel", "SiglipVisionModel", "sigmoid", _POOLED, "siglip", "max_length", mask=False, longest=64
-    ),
+    "siglip": Family("SiglipModel", "sigmoid", _POOLED, "siglip", "max_length", mask=False, longest=64),
     # SigLIP 2 with the aspect kept ("NaFlex").
     "siglip2": Family(
         "Siglip2Model",
-        "Siglip2VisionModel",
         "sigmoid",
         _POOLED,
         "siglip2",
@@ -62,19 +57,15 @@ FAMILIES = {
         one_size=False,
     ),
     # Yang et al. 2022; its own code cuts texts at 52 tokens.
-    "chinese_clip": Family("ChineseCLIPModel", None, "softmax", _PROJECTED, "chineseclip", "longest", cut=52),
+    "chinese_clip": Family("ChineseCLIPModel", "softmax", _PROJECTED, "chineseclip", "longest", cut=52),
     # Chen et al. 2022; as above, at 77.
-    "altclip": Family("AltCLIPModel", None, "softmax", _PROJECTED, "clip", "longest", cut=77),
+    "altclip": Family("AltCLIPModel", "softmax", _PROJECTED, "clip", "longest", cut=77),
     # Chuang et al. 2025.
-    "metaclip_2": Family(
-        "MetaClip2Model", "MetaClip2VisionModelWithProjection", "softmax", _PROJECTED, "clip", "longest"
-    ),
+    "metaclip_2": Family("MetaClip2Model", "softmax", _PROJECTED, "clip", "longest"),
     # Oquab et al. 2023; Darcet et al. 2024. Their position embeddings are stretched to the picture.
-    "dinov2": Family("Dinov2Model", None, "cosine", _CLASS_TOKEN, "bit", one_size=False),
-    "dinov2_with_registers": Family("Dinov2WithRegistersModel", None, "cosine", _CLASS_TOKEN, "bit", one_size=False),
+    "dinov2": Family("Dinov2Model", "cosine", _CLASS_TOKEN, "bit", one_size=False),
+    "dinov2_with_registers": Family("Dinov2WithRegistersModel", "cosine", _CLASS_TOKEN, "bit", one_size=False),
     # Siméoni et al. 2025.
-    "dinov3_vit": Family("DINOv3ViTModel", None, "cosine", _CLASS_TOKEN, "dinov3vit", one_size=False),
-    "dinov3_convnext": Family(
-        "DINOv3ConvNextModel", None, "cosine", ("layer_norm.weight", 0), "dinov3vit", one_size=False
-    ),
+    "dinov3_vit": Family("DINOv3ViTModel", "cosine", _CLASS_TOKEN, "dinov3vit", one_size=False),
+    "dinov3_convnext": Family("DINOv3ConvNextModel", "cosine", ("layer_norm.weight", 0), "dinov3vit", one_size=False),
 }

@@ -1,6 +1,5 @@
 """Models of transformers' own families, loaded strictly: what does not match is an error, never random weights."""
 
-import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig
 from transformers.utils import logging as hub_logging
 
 from clipflow.encoders.base import Pixels
 from clipflow.encoders.families import FAMILIES
+from clipflow.encoders.image_side import TEXT_PARTS, image_side
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.library_pixels import as_dinov3, processed
 from clipflow.encoders.preprocess import load_preprocess
@@ -20,8 +19,6 @@ from clipflow.encoders.tokenizer import Tokenizer, Tokens
 from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.errors import EncoderError, first_line
 
-# What belongs to texts in a model of both sides.
-_TEXT_PARTS = ("text_model", "text_projection")
 # Their image processor exists for torchvision only, which this environment does not have.
 _WITHOUT_PROCESSOR = frozenset({"dinov3_vit", "dinov3_convnext"})
 
@@ -53,8 +50,7 @@ class TransformersEncoder(TorchEncoder):
         """See `TorchEncoder`."""
         if hasattr(self._model, "get_image_features"):
             return self._model.get_image_features(**inputs).pooler_output  # type: ignore[no-any-return]
-        made = self._model(**inputs)
-        return made.image_embeds if hasattr(made, "image_embeds") else made.pooler_output  # type: ignore[no-any-return]
+        return self._model(**inputs).pooler_output  # type: ignore[no-any-return]
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
         """See `TorchEncoder`."""
@@ -68,7 +64,7 @@ class TransformersEncoder(TorchEncoder):
     def cast_image_side(self, dtype: torch.dtype) -> None:
         """See `TorchEncoder`."""
         for name, part in self._model.named_children():
-            if name not in _TEXT_PARTS:
+            if name not in TEXT_PARTS:
                 part.to(dtype)
         for name, parameter in self._model.named_parameters(recurse=False):
             if name not in ("logit_scale", "logit_bias"):
@@ -87,16 +83,8 @@ class TransformersEncoder(TorchEncoder):
 
 def _load_model(info: EncoderInfo, texts: bool) -> Any:
     family = FAMILIES[info.family]
-    alone = not texts and family.image_side is not None
-    kind = getattr(transformers, str(family.image_side) if alone else family.architecture)
-    more: dict[str, Any] = {}
-    if alone:
-        # Loaded alone, an image side takes the width of its projection from its own part of the configuration.
-        more["config"] = AutoConfig.from_pretrained(info.folder, local_files_only=True).vision_config
-        if info.logit_scale is not None and family.width[0].startswith("visual_projection"):
-            more["config"].projection_dim = AutoConfig.from_pretrained(
-                info.folder, local_files_only=True
-            ).projection_dim
+    whole = getattr(transformers, family.architecture)
+    kind = image_side(whole) if family.has_text and not texts else whole
     try:
         with _no_bar():
             model, report = kind.from_pretrained(
@@ -109,7 +97,6 @@ def _load_model(info: EncoderInfo, texts: bool) -> Any:
                 # Reported below, by name, instead of a sentence that names nothing.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
-                **more,
             )
     except (OSError, ValueError, RuntimeError, TypeError) as error:
         raise EncoderError(f"{info.model} cannot be loaded: {first_line(error)}", "Check its files.") from error
@@ -120,10 +107,6 @@ def _load_model(info: EncoderInfo, texts: bool) -> Any:
                 f"The weights of {info.model} {what} {example} ({len(wrong)} in all).",
                 f"It is no {kind.__name__}, or its files are damaged.",
             )
-    if not texts and not alone and family.has_text:
-        for name in _TEXT_PARTS:
-            setattr(model, name, None)
-        gc.collect()
     return model.eval()
 
 
