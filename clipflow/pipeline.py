@@ -8,7 +8,8 @@ Nothing is kept between runs but the table: to resume is to run again.
 import logging
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from time import monotonic
 
 import lance
@@ -16,6 +17,7 @@ import lance
 from clipflow.assignment import Assignment
 from clipflow.encoders import describe, text_encoder
 from clipflow.engine import choose, run_stages
+from clipflow.engine.graph import Graph, foresee
 from clipflow.interval import Interval
 from clipflow.later import check_supported
 from clipflow.policy.check import check_policy
@@ -42,15 +44,68 @@ AT_MOST_SECONDS = 300.0
 """So much work, and what is on its way, a kill may cost where images are slow and `commit_rows` are many."""
 
 
-def plan(spec: JobSpec, *, interval: Interval | None = None) -> Plan:
+@dataclass(frozen=True)
+class Planning:
+    """What planning came to, while its files are there.
+
+    Attributes:
+        dataset: The images table, if there is one.
+        graph: None when there is nothing to embed.
+        seconds: Of listing and subtracting.
+    """
+
+    assignment: Assignment
+    dataset: lance.LanceDataset | None
+    left: Subtraction
+    graph: Graph | None
+    seconds: float
+
+    @property
+    def plan(self) -> Plan:
+        """As its callers see it."""
+        graph = self.graph.document() if self.graph else None
+        return Plan.of(
+            self.left, self.assignment.address.uri, _version(self.dataset), self.assignment.info.card(), graph
+        )
+
+
+@contextmanager
+def planning(
+    spec: JobSpec,
+    interval: Interval | None = None,
+    ray: str | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+) -> Iterator[Planning]:
+    """List, subtract, and choose the graph; see `plan`."""
+    assignment, dataset = assign(spec, interval, run_id="")
+    began = monotonic()
+    with list_and_subtract(assignment, dataset) as left:
+        seconds = monotonic() - began
+        graph = foresee(assignment, ray, left.to_fetch, cpus, gpus) if left.to_fetch else None
+        yield Planning(assignment, dataset, left, graph, seconds)
+
+
+def plan(
+    spec: JobSpec,
+    *,
+    interval: Interval | None = None,
+    ray: str | None = None,
+    cpus: float | None = None,
+    gpus: float | None = None,
+) -> Plan:
     """List and subtract; no encoder is loaded, nothing is fetched, nothing is written.
+
+    Args:
+        ray: As for `run`; a cluster is asked what it has.
+        cpus, gpus: Of a machine or cluster that is not at hand.
 
     Raises:
         UsageError: The job, the interval, the source, the encoder or the table is wrong.
+        ClusterError: The cluster does not answer, or is too small.
     """
-    assignment, dataset = assign(spec, interval, run_id="")
-    with _list_and_subtract(assignment, dataset) as left:
-        return Plan.of(left, assignment.address.uri, _version(dataset), assignment.info.card())
+    with planning(spec, interval, ray, cpus, gpus) as found:
+        return found.plan
 
 
 def run(
@@ -71,14 +126,14 @@ def run(
     assignment, dataset = assign(spec, interval, report.run_id)
     report.table = assignment.address.uri
     with report.clock("list"):
-        left = _list_and_subtract(assignment, dataset)
+        left = list_and_subtract(assignment, dataset)
     report.version = _version(dataset)
     report.count(left)
     with left, Operation(assignment.address, assignment.record, report) as operation:
         if left.to_fetch:
             engine = choose(ray, left.to_fetch)
             operation.open()
-            _embed_and_commit(_ready(assignment, report), left, operation, report, engine, progress)
+            _embed_and_commit(ready(assignment, report), left, operation, report, engine, progress)
         if left.gone:
             operation.open()
             rows, report.version = withdraw(assignment.address, left.gone_rows(spec.table.commit_rows), operation)
@@ -107,7 +162,8 @@ def _version(dataset: lance.LanceDataset | None) -> int | None:
     return None if dataset is None else int(dataset.version)
 
 
-def _list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | None) -> Subtraction:
+def list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | None) -> Subtraction:
+    """What is listed, less what the table holds."""
     source = assignment.spec.source
     listing = list_source(source, assignment.interval)
     forgotten = read_forgotten(assignment.address)
@@ -119,7 +175,7 @@ def _list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | Non
     return left
 
 
-def _ready(assignment: Assignment, report: RunReport) -> Assignment:
+def ready(assignment: Assignment, report: RunReport) -> Assignment:
     """With labels encoded and weights read: once here, not by every worker."""
     spec, info = assignment.spec, assignment.info
     with report.clock("score"):

@@ -28,6 +28,7 @@ class Plan:
         to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
         gone: Rows that the run would withdraw.
         encoder: The encoder's card.
+        graph: Where the stages will lie, see `engine.graph`; None when there is nothing to embed.
     """
 
     table: str
@@ -40,13 +41,21 @@ class Plan:
     bytes: int
     gone: int
     encoder: dict[str, Any]
+    graph: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, left: "Subtraction", table: str, version: int | None, encoder: dict[str, Any]) -> Self:
+    def of(
+        cls,
+        left: "Subtraction",
+        table: str,
+        version: int | None,
+        encoder: dict[str, Any],
+        graph: dict[str, Any] | None = None,
+    ) -> Self:
         """From what subtract found."""
         counts = ("listed", "repeated", "unchanged", "forgotten", "to_fetch", "bytes", "gone")
         found: dict[str, Any] = {name: getattr(left, name) for name in counts}
-        return cls(table=table, version=version, encoder=encoder, **found)
+        return cls(table=table, version=version, encoder=encoder, graph=graph, **found)
 
     def document(self) -> dict[str, Any]:
         """As plain data, the JSON of `clipflow plan --json`."""
@@ -58,7 +67,7 @@ class Plan:
         return (
             f"{self.listed} listed: {self.unchanged} unchanged, {self.forgotten} forgotten, {self.to_fetch} to fetch "
             f"({self.bytes / 1e6:.1f} MB)\nencoder {card['model']}, {card['dim']} dimensions, {card['encoder_id'][:12]}"
-            f"\ntable {self.table}, version {self.version}"
+            f"\ntable {self.table}, version {self.version}" + (f"\n{self.graph['text']}" if self.graph else "")
         )
 
 

@@ -60,6 +60,9 @@ class Subtraction:
         to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
         bytes: Sum of the sizes of the images whose bytes will be fetched, where the store says them.
         gone: Rows under the listed prefix whose object is not there any more; looked for when the job asks.
+        gets: Images whose bytes will be fetched.
+        unsized: Those of them whose size the store does not say.
+        replaced: Images that need work and have a row.
         planned: What was seen of the table.
     """
 
@@ -70,6 +73,9 @@ class Subtraction:
     to_fetch: int = 0
     bytes: int = 0
     gone: int = 0
+    gets: int = 0
+    unsized: int = 0
+    replaced: int = 0
     planned: Planned = field(default_factory=Planned)
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
     _folder: tempfile.TemporaryDirectory[str] = field(
@@ -96,6 +102,22 @@ class Subtraction:
                 places = pa.array(range(at, at + len(batch)), pa.int64())
                 yield pa.Table.from_batches([batch]).append_column("place", places).cast(self.schema)
                 at += len(batch)
+
+    def sample(self, rows: int) -> "Subtraction":
+        """So many of the images to fetch, or all there are, drawn evenly and the same in every call; owns its files."""
+        some = type(self)(schema=self.schema)
+        with duckdb.connect() as db:
+            db.execute(f"""
+                COPY (
+                    SELECT * FROM (SELECT * FROM '{self.folder / "work.parquet"}' WHERE action = '{FETCH}')
+                    USING SAMPLE reservoir({rows} ROWS) REPEATABLE (1)
+                ) TO '{some.folder / "work.parquet"}' (FORMAT parquet)
+            """)
+            ((some.to_fetch, size),) = db.execute(f"""
+                SELECT count(*), coalesce(sum(source_size), 0) FROM '{some.folder / "work.parquet"}'
+            """).fetchall()
+        some.listed, some.gets, some.bytes = some.to_fetch, some.to_fetch, int(size)
+        return some
 
     def gone_rows(self, rows: int) -> Iterator[pa.Table]:
         """(image_id, run_id) of the rows whose object is gone, at most `rows` at a time."""
@@ -204,8 +226,10 @@ def _decide(
             ELSE '{FETCH}' END AS action
         FROM joined WHERE action <> 'unchanged'
     """)
-    ((result.forgotten, result.to_fetch, size),) = db.execute(f"""
+    ((result.forgotten, result.to_fetch, result.gets, result.unsized, result.replaced, size),) = db.execute(f"""
         SELECT count(*) FILTER (action = 'forgotten'), count(*) FILTER (action <> 'forgotten'),
+            count(*) FILTER (action = '{FETCH}'), count(*) FILTER (action = '{FETCH}' AND source_size IS NULL),
+            count(prior_run_id) FILTER (action <> 'forgotten'),
             coalesce(sum(source_size) FILTER (action = '{FETCH}'), 0) FROM todo
     """).fetchall()
     result.bytes = int(size)

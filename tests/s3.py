@@ -34,6 +34,7 @@ class S3Server:
 
     def __init__(self) -> None:
         self.endpoint = ""
+        self.metrics = ""
         self._folder: Path | None = None
         self._server: subprocess.Popen[bytes] | None = None
 
@@ -111,11 +112,14 @@ class S3Server:
         }
         (self._folder / "s3.json").write_text(json.dumps(identities))
         master, volume, filer, s3 = (free_port(beside=10_000) for _ in range(4))
+        metrics = free_port()
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         self.endpoint = f"http://127.0.0.1:{s3}"
         binary = Path(sys.executable).parent / "weed"
         command = [str(binary) if binary.exists() else shutil.which("weed") or "weed", "server"]
         command += [f"-dir={self._folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         command += [f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}"]
+        command += [f"-metricsPort={metrics}"]
         command += ["-s3", f"-s3.port={s3}", f"-s3.config={self._folder / 's3.json'}", "-s3.iam=false"]
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
         command += ["-master.volumeSizeLimitMB=64", "-volume.max=500", "-volume.preStopSeconds=0"]

@@ -1,9 +1,12 @@
 """The job file on the command line; and `run` and `plan`, which need nothing else."""
 
 import argparse
+import math
 from typing import Any
 
 from clipflow.cli.parser import Answer, add_verb
+from clipflow.errors import UsageError
+from clipflow.estimate.rates import UNITS
 
 _JOB = """The job file is YAML; `encoder.model: demo` names the encoder that ships with clipflow:
 
@@ -21,6 +24,22 @@ score and judge the rest, and commit one row per image. Rejected and failed imag
 To resume after any kind of end, run it again: what the table holds is not done twice.
 
 {_JOB}"""
+_PLAN = f"""List and subtract, say what is left and where the stages of a run would lie.
+
+{_JOB}"""
+_PLAN_END = """With --estimate it also says what the run will cost. Each figure follows from rates, and each rate says
+where it comes from: the last runs of this encoder in the table, a probe of some images here (--probe), or you (--rate).
+
+examples:
+  clipflow plan job.yaml
+  clipflow plan job.yaml --estimate                           by the rates of the table's last runs
+  clipflow plan job.yaml --estimate --probe 64                by embedding 64 images here; nothing is kept
+  clipflow plan job.yaml --estimate --cpus 64 --gpus 8 \\
+      --rate images_per_second_per_gpu_encoder=2000 --rate prepared_per_second_per_cpu=100
+
+rates: {rates}
+"""
+_RATES = "".join(f"\n  {name:34} {meaning}" for name, meaning in UNITS.items())
 _RUN_END = """examples:
   clipflow run job.yaml
   clipflow run job.yaml --interval 2026-11-01 2026-11-02      one day, start inclusive, end exclusive, UTC
@@ -41,10 +60,26 @@ def add(verbs: Any) -> None:
     )
     run.add_argument("--progress", action=argparse.BooleanOptionalAction, help="draw a bar (default: on a terminal)")
 
+    _add_plan(verbs)
+
+
+def _add_plan(verbs: Any) -> None:
     plan = add_verb(
-        verbs, "plan", "what run would do; writes nothing", _plan, f"List and subtract, and say what is left.\n\n{_JOB}"
+        verbs, "plan", "what run would do and cost; writes nothing", _plan, _PLAN, _PLAN_END.format(rates=_RATES)
     )
     add_job(plan)
+    plan.add_argument("--ray", metavar="none|local|ADDRESS", help="as for run; a cluster is asked what it has")
+    plan.add_argument("--cpus", type=float, metavar="N", help="plan for a machine or cluster of so many CPUs")
+    plan.add_argument("--gpus", type=float, metavar="N", help="and so many GPUs (default with --cpus: none)")
+    plan.add_argument("--estimate", action="store_true", help="predict hours, requests, bytes, table size and commits")
+    plan.add_argument("--probe", type=int, metavar="N", help="with --estimate: measure rates here over N of the images")
+    plan.add_argument(
+        "--rate",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="with --estimate: a rate that outranks what is measured",
+    )
 
 
 def add_job(verb: argparse.ArgumentParser) -> None:
@@ -80,8 +115,21 @@ def _run(call: argparse.Namespace) -> Answer:
 
 
 def _plan(call: argparse.Namespace) -> Answer:
+    if not call.estimate and (call.rate or call.probe is not None):
+        raise UsageError("--probe and --rate say how to estimate.", "Add --estimate.")
+    if any(number is not None and not 0 <= number < math.inf for number in (call.cpus, call.gpus)) or call.cpus == 0:
+        raise UsageError("--cpus and --gpus are how many there are.", "Give at least one CPU.")
     spec, interval = _read(call)
-    from clipflow.pipeline import plan
+    where = {"interval": interval, "ray": call.ray, "cpus": call.cpus, "gpus": call.gpus}
+    if not call.estimate:
+        from clipflow.pipeline import plan
 
-    found = plan(spec, interval=interval)
-    return found.document(), found.text()
+        found = plan(spec, **where)
+        return found.document(), found.text()
+    from clipflow.estimate.estimate import estimate
+    from clipflow.estimate.rates import given_rates
+
+    if call.probe is not None and call.probe < 1:
+        raise UsageError(f"A probe of {call.probe} images measures nothing.", "Give a positive number.")
+    found, cost = estimate(spec, **where, probe=call.probe or 0, rates=given_rates(call.rate))
+    return {**found.document(), "estimate": cost.document()}, f"{found.text()}\n{cost.text()}"

@@ -16,6 +16,9 @@ log = logging.getLogger("clipflow")
 SMALL = 5_000
 """Up to so many images the start of a cluster costs more than it gives."""
 
+FRAGMENT_ROWS = 10_000
+"""Rows of a fragment where there are enough of them."""
+
 _ADDRESS = re.compile(r"(?:ray://)?([^:/]+|\[[^]]+\]):(\d+)")
 _CONNECT_SECONDS = 5.0
 
@@ -76,4 +79,4 @@ def run_stages(engine: str, left: Subtraction, assignment: Assignment, reached: 
 
 def rows_per_fragment(assignment: Assignment) -> int:
     """Large fragments read well; smaller ones than a commit make no sense."""
-    return min(assignment.spec.table.commit_rows, 10_000)
+    return min(assignment.spec.table.commit_rows, FRAGMENT_ROWS)

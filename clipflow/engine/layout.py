@@ -30,7 +30,10 @@ class Layout:
         least, most = self.encoders
         many = f"{least}" if least == most else f"{least} to {most}"
         if self.gpus:
-            return f"{many} encoders of {self.gpus:g} GPU, up to {self.preparers} CPU actors fetch and decode"
+            return (
+                f"up to {self.preparers} CPU actors fetch and decode, uint8 pixels cross to {many} encoders of "
+                f"{self.gpus:g} GPU"
+            )
         return f"{many} CPU actors fetch, decode and embed"
 
 

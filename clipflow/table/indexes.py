@@ -24,6 +24,7 @@ VECTOR_KIND = "IVF_PQ"
 _ROWS_PER_PARTITION = 8192
 _OUTGROWN = 4
 _CODEBOOK = 256
+_ROW_ID = 8
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,17 @@ class Wanted:
 
 
 WANTED = (Wanted("content_sha256", "BTREE", 100_000), Wanted("vector", VECTOR_KIND, 250_000))
+
+
+def index_bytes(rows: int, dim: int) -> int:
+    """About what the wanted indexes take at so many rows: keys, codes and row ids; pages and centroids come on top."""
+    each = {"content_sha256": 64 + _ROW_ID, "vector": dim // _part(dim) + _ROW_ID}
+    return sum(rows * each[index.column] for index in WANTED if rows >= index.rows)
+
+
+def _part(dim: int) -> int:
+    """How many numbers of a vector become one byte."""
+    return next(size for size in (8, 16, 4, 2, 1) if dim % size == 0)
 
 
 @dataclass
@@ -132,9 +144,8 @@ def _apply(dataset: lance.LanceDataset, index: Index) -> None:
         dataset.optimize.optimize_indices(index_names=[index.name], num_indices_to_merge=segments)
     elif index.kind == VECTOR_KIND:
         width = dataset.schema.field(index.column).type.list_size
-        part = next(size for size in (8, 16, 4, 2, 1) if width % size == 0)
         dataset.create_index(
-            index.column, VECTOR_KIND, index.name, metric="cosine", num_sub_vectors=width // part, replace=True
+            index.column, VECTOR_KIND, index.name, metric="cosine", num_sub_vectors=width // _part(width), replace=True
         )
     else:
         dataset.create_scalar_index(index.column, index.kind, index.name)

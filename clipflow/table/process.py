@@ -32,6 +32,14 @@ def is_gone(process: str | None) -> bool:
         return True
 
 
+def same_host(process: str | None) -> bool:
+    """Whether a process runs, or ran, on this host as it is booted now."""
+    try:
+        return bool(process) and str(process).rsplit("/", 2)[0] == _host()
+    except OSError:
+        return False
+
+
 def _host() -> str:
     boot = (_PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
     return f"{boot}/{os.stat(_PROC / 'self/ns/pid').st_ino}"

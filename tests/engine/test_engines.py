@@ -109,23 +109,57 @@ def test_more_encoders_than_cpus_are_refused(tmp_path: Path) -> None:
         lay_out(type(given)(spec, given.info, "a", None, given.address), 2, 0, 10, ours=False)
 
 
-ONE_CPU = """
+FEW_CPUS = """
 import sys
 import clipflow
 from clipflow.engine.cluster import start_local
 from clipflow.jobfile import read_text
 
-start_local(cpus=1, gpus=1)
-for gpus in (1, 0):
-    sets = [f"table.uri={sys.argv[2]}/{gpus}.lance", f"compute.gpus_per_encoder={gpus}"]
-    print(clipflow.run(read_text(sys.argv[1], "the test", sets), ray="local").document()["embedded"])
+cpus, gpus = map(int, sys.argv[3:])
+start_local(cpus=cpus, gpus=gpus)
+for per_encoder in (1, 0):
+    sets = [f"table.uri={sys.argv[2]}/{per_encoder}.lance", f"compute.gpus_per_encoder={per_encoder}"]
+    spec = read_text(sys.argv[1], "the test", sets)
+    print(clipflow.plan(spec, ray="local", cpus=cpus, gpus=gpus).graph["layout"])
+    print(clipflow.run(spec, ray="local").document()["embedded"])
 """
 
 
-def test_one_cpu_is_enough_with_and_without_a_gpu(tmp_path: Path) -> None:
-    """An operator that asked for more than the encoders leave would wait for ever."""
-    draw(tmp_path / "images", range(130))
-    spec = job(tmp_path / "images", tmp_path / "t.lance", table={"commit_rows": 50})
-    command = [sys.executable, "-c", ONE_CPU, json.dumps(spec.body()), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, start_new_session=True, check=False)
-    assert done.stdout.split() == ["130", "130"], done.stderr[-2000:]
+@pytest.mark.parametrize(("cpus", "gpus"), [(1, 1), (2, 1), (4, 2)])
+def test_few_cpus_are_enough_with_and_without_gpus(tmp_path: Path, cpus: int, gpus: int) -> None:
+    """An operator that asked for more than the encoders leave would wait for ever; and the plan said what is done."""
+    draw(tmp_path / "images", range(1_100))
+    spec = job(tmp_path / "images", tmp_path / "t.lance", table={"commit_rows": 300})
+    command = [sys.executable, "-c", FEW_CPUS, json.dumps(spec.body()), str(tmp_path), str(cpus), str(gpus)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, start_new_session=True, check=False)
+    planned, embedded = done.stdout.splitlines()[::2], done.stdout.splitlines()[1::2]
+    assert embedded == ["1100", "1100"], done.stderr[-2000:]
+    assert [line for line in done.stderr.splitlines() if line.startswith("engine: ")] == [
+        f"engine: {layout}" for layout in planned
+    ]
+    assert planned[0].startswith("up to")
+    assert "uint8 pixels cross" in planned[0]
+    assert planned[1] == f"{'1' if cpus == 1 else f'1 to {min(cpus, 3)}'} CPU actors fetch, decode and embed"
+
+
+def test_plan_says_where_the_stages_will_lie(tmp_path: Path, joined_ray: str) -> None:
+    draw(tmp_path / "images", range(3))
+    spec = job(tmp_path / "images", tmp_path / "t.lance")
+    here = clipflow.plan(spec).graph
+    assert here is not None
+    assert here["engine"] == "none"
+    assert "in this process" in here["text"]
+    asked = clipflow.plan(spec, ray=joined_ray).graph
+    assert asked is not None
+    assert (asked["cpus"], asked["gpus"], asked["gpus_per_encoder"]) == (2, 1, 1)
+    large = clipflow.plan(spec, cpus=64, gpus=0).graph
+    assert large is not None
+    assert large["text"].startswith("graph: on a Ray started here (64 CPUs, 0 GPUs)")
+    clipflow.run(spec, ray="none")
+    assert clipflow.plan(spec).graph is None
+
+
+def test_a_plan_for_named_machines_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw(tmp_path / "images", range(3))
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    assert clipflow.plan(job(tmp_path / "images", tmp_path / "t.lance"), cpus=8, gpus=2).graph is not None
