@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # torchvision wants another torch than the rest is tested with.
 OPEN_CLIP := .venv-open-clip
+# Other projects' libraries, to measure against.
+BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow airflow-down test test-open-clip lint format bench constraints clean
+.PHONY: help setup demo airflow airflow-down test test-open-clip lint format bench bench-small constraints clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,12 +54,26 @@ format: setup ## put the code into its one layout
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup ## speed against a hand-written loop, side by side
-	@$(BIN)/python -m benchmarks.embed
+bench: $(BENCH)/.installed $(OPEN_CLIP)/.installed ## speed beside hand-written loops, Ray Data, Daft and others: hours; DOCS=docs keeps the figures
+	@mkdir -p bench-data
+	@$(BENCH)/bin/python -m benchmarks.embed --raw bench-data/runs.jsonl
+	@$(BENCH)/bin/python -m benchmarks.embed --raw bench-data/runs.jsonl --delay 50 --size 640x480 --images 400 --slow-images 200 --rounds 1
+	@$(BENCH)/bin/python -m benchmarks.figures bench-data/runs.jsonl $(if $(DOCS),--docs $(DOCS))
+
+bench-small: setup ## is clipflow still faster than a hand-written loop: minutes
+	@$(BIN)/python -m benchmarks.guard
+
+# Daft without what it asks for: it names older releases of what it uses, and works with ours.
+$(BENCH)/.installed: pyproject.toml constraints.txt constraints-bench.txt
+	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-bench.txt -e '.[engine]' aiohttp matplotlib openvino psutil scikit-image scikit-learn sentence-transformers 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-bench.txt --no-deps daft daft-lance 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BENCH)/bin/python -c 'import clipflow, daft, matplotlib, sentence_transformers' 2>&1
+	@touch $@
 
 constraints: ## pin the whole tree again; needs uv
 	@echo "torch==2.13.0" > $(VENV)/torch.txt
 	@uv pip compile --quiet --universal --python-version 3.11 -c $(VENV)/torch.txt --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
 
 clean: ## what the other targets made
-	@rm -rf $(VENV) $(OPEN_CLIP) demo-data airflow-home .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(OPEN_CLIP) $(BENCH) bench-data demo-data airflow-home .pytest_cache .mypy_cache .ruff_cache
