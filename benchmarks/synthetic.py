@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from clipflow.assignment import Assignment
+from clipflow.assignment import CLOCKS, Assignment
 from clipflow.encoders import describe
 from clipflow.report import RunReport
 from clipflow.spec import JobSpec
@@ -23,19 +23,20 @@ def fill(spec: JobSpec, listing: Iterable[pa.RecordBatch]) -> int:
     given = Assignment(spec, describe(spec.encoder), "0" * 32, None, TableAddress.of(spec.table.uri))
     ensure_images(given.address, given.schema, given.about)
     dataset = open_images(given.address)
-    rng = np.random.default_rng(0)
     filled = 0
     with Operation(given.address, given.record, RunReport(given.run_id)) as operation:
         operation.open()
         for batch in listing:
-            rows = _rows(given, batch, rng)
+            rows = flight_rows(given, batch)
             receipt = stage_rows(rows, {}, given.address, dataset)
             commit_receipts(given, [receipt], operation)
             filled += len(rows)
     return filled
 
 
-def _rows(given: Assignment, batch: pa.RecordBatch, rng: np.random.Generator) -> pa.Table:
+def flight_rows(given: Assignment, batch: pa.RecordBatch) -> pa.Table:
+    """Rows of a listing as they come from `Embed`, accepted, with random vectors."""
+    rng = np.random.default_rng(list(batch.column("source_uri")[0].as_py().encode()))
     count, now = batch.num_rows, datetime.now(UTC)
     values = rng.standard_normal((count, given.info.dim), np.float32).astype(np.float16)
     same = {
@@ -49,6 +50,7 @@ def _rows(given: Assignment, batch: pa.RecordBatch, rng: np.random.Generator) ->
         "embedded_at": now,
         "judged_at": now,
         "clipflow_version": __version__,
+        **{f"seconds_{clock}": 0.0 for clock in CLOCKS},
     }
     made = {
         **dict(zip(batch.schema.names, batch.columns, strict=True)),
