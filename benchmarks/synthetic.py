@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from clipflow.assignment import Assignment
+from clipflow.assignment import CLOCKS, Assignment
 from clipflow.encoders import describe
 from clipflow.report import RunReport
 from clipflow.spec import JobSpec
@@ -54,6 +54,7 @@ def rows_of(
         "embedded_at": now,
         "judged_at": now,
         "clipflow_version": __version__,
+        **{f"seconds_{clock}": 0.0 for clock in CLOCKS},
     }
     made = {
         **dict(zip(batch.schema.names, batch.columns, strict=True)),
