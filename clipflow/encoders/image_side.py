@@ -4,6 +4,8 @@ from typing import Any
 
 TEXT_PARTS = ("text_model", "text_projection")
 """What belongs to texts in a model of both sides."""
+# A single number that stays as it was read would keep the whole file mapped.
+_UNUSED = (*TEXT_PARTS, "logit_scale", "logit_bias")
 
 
 def image_side(whole: Any) -> Any:
@@ -14,12 +16,12 @@ def image_side(whole: Any) -> Any:
 
     def build(self: Any, config: Any) -> None:
         whole.__init__(self, config)
-        for part in TEXT_PARTS:
+        for part in _UNUSED:
             if hasattr(self, part):
                 delattr(self, part)
 
     def initialise(self: Any, module: Any) -> None:
-        # Of the model itself it would fill the projections: the one is gone, the other comes from the checkpoint.
+        # Of the model itself it would fill what is gone, and the projection that the checkpoint holds.
         if module is not self:
             whole._init_weights(self, module)
 
@@ -31,7 +33,7 @@ def image_side(whole: Any) -> Any:
         # What is left out on purpose needs no warning.
         "_keys_to_ignore_on_load_unexpected": [
             *(whole._keys_to_ignore_on_load_unexpected or []),
-            *(rf"(^|\.){part}\." for part in TEXT_PARTS),
+            *(rf"(^|\.){part}(\.|$)" for part in _UNUSED),
         ],
     }
     return type(whole.__name__, (whole,), body)

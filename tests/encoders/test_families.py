@@ -1,25 +1,21 @@
 """Every family that transformers serves: our vectors against its documented usage, picture by picture."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from clipflow.decode import decode
 from clipflow.encoders import Encoder, describe, load_encoder
 from clipflow.encoders.families import FAMILIES
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
+from tests.library import Library
 from tests.pictures import encoded, files
 from tests.tiny_families import TINY
 from tests.tiny_models import CAPTIONS, tiny_clip, tiny_siglip
 
-Vectors = npt.NDArray[np.float32]
 ALL = {"clip": tiny_clip, "siglip": tiny_siglip, **TINY}
 TEXTS = [
     *CAPTIONS,
@@ -50,46 +46,15 @@ def pictures() -> list[Image.Image]:
     return [Image.fromarray(decode(one, 10**8).rgb) for one in data]
 
 
-def _unit(vectors: torch.Tensor) -> Vectors:
-    return np.asarray(vectors / vectors.norm(dim=1, keepdim=True), np.float32)
-
-
-def _library_pixels(folder: Path, kind: str, picture: Image.Image) -> dict[str, torch.Tensor]:
-    if not kind.startswith("dinov3"):
-        return dict(AutoImageProcessor.from_pretrained(folder, backend="pil")(picture, return_tensors="pt"))
-    raw = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
-    raw = torch.nn.functional.interpolate(raw, (32, 32), mode="bilinear", antialias=True)
-    mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
-    return {"pixel_values": (raw - mean) / std}
-
-
-@torch.inference_mode()
-def _library_image(model: Any, folder: Path, kind: str, picture: Image.Image) -> Vectors:
-    inputs = _library_pixels(folder, kind, picture)
-    made = model.get_image_features(**inputs) if hasattr(model, "get_image_features") else model(**inputs)
-    return _unit(made.pooler_output)
-
-
-@torch.inference_mode()
-def _library_text(model: Any, folder: Path, kind: str, text: str) -> Vectors:
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    longest = {"clip": 24, "siglip": 16, "siglip2": 20, "chinese_clip": 52, "altclip": 77, "metaclip_2": 20}[kind]
-    if kind.startswith("siglip"):
-        tokenizer.padding_side = "right"
-        made = tokenizer([text], padding="max_length", truncation=True, max_length=longest, return_tensors="pt")
-        tokens = {"input_ids": made["input_ids"]}
-    else:
-        tokens = dict(tokenizer([text], padding=True, truncation=True, max_length=longest, return_tensors="pt"))
-    return _unit(model.get_text_features(**tokens).pooler_output)
+@pytest.fixture(scope="module")
+def library(family: tuple[str, Path]) -> Library:
+    return Library(family[1], family[0])
 
 
 def test_every_picture_has_the_vector_of_the_library(
-    family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]
+    library: Library, encoder: Encoder, pictures: list[Image.Image]
 ) -> None:
-    kind, folder = family
-    model = AutoModel.from_pretrained(folder).eval()
-    theirs = np.concatenate([_library_image(model, folder, kind, picture) for picture in pictures])
+    theirs = library.images(pictures)
     ours = encoder.encode_images(pictures)
     assert ours.shape == (len(pictures), encoder.info.dim)
     cosines = (ours * theirs).sum(axis=1)
@@ -98,23 +63,21 @@ def test_every_picture_has_the_vector_of_the_library(
     assert np.median(ours @ ours.T) < 0.98
 
 
-def test_every_text_has_the_vector_of_the_library(family: tuple[str, Path], encoder: Encoder) -> None:
-    kind, folder = family
-    if not FAMILIES[kind].has_text:
+def test_every_text_has_the_vector_of_the_library(family: tuple[str, Path], library: Library, encoder: Encoder) -> None:
+    if not FAMILIES[family[0]].has_text:
         assert not encoder.info.has_text
         with pytest.raises(EncoderError, match="no text side"):
             encoder.encode_texts(["a cup"])
         return
-    model = AutoModel.from_pretrained(folder).eval()
-    theirs = np.concatenate([_library_text(model, folder, kind, text) for text in TEXTS])
-    assert (encoder.encode_texts(TEXTS) * theirs).sum(axis=1).min() >= 0.99999
+    assert (encoder.encode_texts(TEXTS) * library.texts(TEXTS)).sum(axis=1).min() >= 0.99999
 
 
-def test_the_card_says_how_a_cosine_becomes_a_score(family: tuple[str, Path], encoder: Encoder) -> None:
-    kind, folder = family
-    info, model = encoder.info, AutoModel.from_pretrained(folder)
-    assert info.family == kind
-    assert info.score == FAMILIES[kind].score
+def test_the_card_says_how_a_cosine_becomes_a_score(
+    family: tuple[str, Path], library: Library, encoder: Encoder
+) -> None:
+    info, model = encoder.info, library.model
+    assert info.family == family[0]
+    assert info.score == FAMILIES[info.family].score
     if info.score == "cosine":
         assert info.logit_scale is None
         return
