@@ -200,6 +200,17 @@ def test_the_page_of_the_audit_names_every_figure_and_every_key() -> None:
     assert f"`--min-group` ({FOUR_FIFTHS.min_group})" in text
 
 
+def test_the_page_of_scale_is_what_the_estimate_computes() -> None:
+    from benchmarks.paper import tables
+    from clipflow.estimate.rates import UNITS
+
+    text = (ROOT / "docs" / "scale.md").read_text("utf-8")
+    for table in tables():
+        assert table in text, "run python -m benchmarks.paper"
+    found = {named(row)[0]: meaning for row, meaning in rows("scale.md", "Before a run").items() if named(row)}
+    assert found == {name: [meaning] for name, meaning in UNITS.items()}
+
+
 def test_the_page_of_airflow_names_what_the_dags_read() -> None:
     paths = [*(ROOT / "dags").glob("*.py"), ROOT / "operators" / "clipflow_airflow" / "params.py"]
     defaults: dict[str, set[str]] = {}

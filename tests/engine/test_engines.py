@@ -110,11 +110,14 @@ def test_more_encoders_than_cpus_are_refused(tmp_path: Path) -> None:
 
 
 FEW_CPUS = """
+import logging
 import sys
 import clipflow
 from clipflow.engine.cluster import start_local
 from clipflow.jobfile import read_text
 
+logging.basicConfig(format="%(message)s")
+logging.getLogger("clipflow").setLevel(logging.INFO)
 cpus, gpus = map(int, sys.argv[3:])
 start_local(cpus=cpus, gpus=gpus)
 for per_encoder in (1, 0):
