@@ -83,6 +83,13 @@ def test_orientation_is_applied_once_in_every_format(kind: str, orientation: int
     assert np.abs(got.astype(int) - np.asarray(expected)).mean() < (6 if kind == "AVIF" else 0.001)
 
 
+@pytest.mark.parametrize("name", sorted(files()))
+def test_pictures_made_in_bands_are_those_made_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = decode(files()[name], ENOUGH).rgb
+    monkeypatch.setattr("clipflow.decode._BAND", 1000)
+    assert np.array_equal(decode(files()[name], ENOUGH).rgb, at_once)
+
+
 def _with(image: Image.Image, exif: Image.Exif) -> Image.Image:
     with Image.open(io.BytesIO(encoded(image, "PNG", exif=exif))) as opened:
         opened.load()

@@ -52,6 +52,9 @@ _HARMLESS = re.compile(r"Corrupt JPEG data: (?:\d|1[0-6]) extraneous bytes|Inval
 # Sound files of these often end otherwise than they say, and their first frame decodes all the same.
 _LENIENT = frozenset({"image/gif", "image/bmp"})
 
+# Pixels that are converted together.
+_BAND = 1_000_000
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -119,9 +122,21 @@ def _decode(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:
         if made is None:
             if media_type not in _LENIENT and ends_early(data, media_type):
                 raise ImageFailure("truncated")
-            rgb = np.ascontiguousarray(to_rgb(image))
+            rgb = np.ascontiguousarray(_in_bands(image))
             made = Decoded(rgb, media_type, *rgb.shape[:2])
     return made
+
+
+def _in_bands(image: Image.Image) -> Pixels:
+    """What `to_rgb` gives, as pixels; made band by band, because Pillow's copies of a whole picture add up."""
+    image.load()
+    number = orientation(image)
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, _BAND // image.width)
+    for top in range(0, image.height, step):
+        end = min(top + step, image.height)
+        rgb[top:end] = np.asarray(_without_alpha(image.crop((0, top, image.width, end))))
+    return turn_pixels(rgb, number)
 
 
 def _fast_jpeg(data: bytes, image: Image.Image, needed: Needed | None) -> Decoded | None:
