@@ -14,7 +14,7 @@ from time import monotonic
 import lance
 
 from clipflow.assignment import Assignment
-from clipflow.encoders import describe, text_encoder
+from clipflow.encoders import check_backend, describe, text_encoder
 from clipflow.engine import choose, run_stages
 from clipflow.interval import Interval
 from clipflow.later import check_supported
@@ -93,6 +93,7 @@ def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assig
     """All that can be refused is refused here."""
     check_supported(spec)
     info = describe(spec.encoder, spec.decode)
+    check_backend(spec.compute, info)
     check_policy(spec.policy, info, captions=bool(spec.source.caption), attributes=spec.source.attributes)
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
     dataset = open_dataset(assignment.address)

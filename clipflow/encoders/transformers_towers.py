@@ -44,22 +44,22 @@ class TransformersEncoder(TorchEncoder):
 
     def __init__(self, info: EncoderInfo, precision: str, device: str, *, texts: bool = True) -> None:
         super().__init__(info, load_preprocess(info), precision, device, texts=texts)
-        self._model = _load_model(info, self._texts).to(self.device)
+        self.model = _load_model(info, self._texts).to(self.device)
         if self._texts:
             self._tokenizer = Tokenizer(info)
         self.check_and_settle()
 
     def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See `TorchEncoder`."""
-        if hasattr(self._model, "get_image_features"):
-            return self._model.get_image_features(**inputs).pooler_output  # type: ignore[no-any-return]
-        made = self._model(**inputs)
+        if hasattr(self.model, "get_image_features"):
+            return self.model.get_image_features(**inputs).pooler_output  # type: ignore[no-any-return]
+        made = self.model(**inputs)
         return made.image_embeds if hasattr(made, "image_embeds") else made.pooler_output  # type: ignore[no-any-return]
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
         """See `TorchEncoder`."""
         given = {key: value.to(self.device) for key, value in tokens.items()}
-        return self._model.get_text_features(**given).pooler_output  # type: ignore[no-any-return]
+        return self.model.get_text_features(**given).pooler_output  # type: ignore[no-any-return]
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """int64 [N, length] per input of the text side."""
@@ -67,10 +67,10 @@ class TransformersEncoder(TorchEncoder):
 
     def cast_image_side(self, dtype: torch.dtype) -> None:
         """See `TorchEncoder`."""
-        for name, part in self._model.named_children():
+        for name, part in self.model.named_children():
             if name not in _TEXT_PARTS:
                 part.to(dtype)
-        for name, parameter in self._model.named_parameters(recurse=False):
+        for name, parameter in self.model.named_parameters(recurse=False):
             if name not in ("logit_scale", "logit_bias"):
                 parameter.data = parameter.data.to(dtype)
 

@@ -42,7 +42,7 @@ def run_inline(left: Subtraction, assignment: Assignment, reached: Reached) -> I
 def _embedded(left: Subtraction, assignment: Assignment, batch_rows: int) -> Iterator[pa.Table]:
     """Judged batches, in the order of the work."""
     lanes = max(1, min(usable_cpus(), -(-left.to_fetch // batch_rows)))
-    prepare, embed = Prepare(assignment), Embed(assignment)
+    prepare, embed = Prepare(assignment), Embed(assignment, lanes=lanes)
 
     def work(batch: pa.Table) -> pa.Table:
         return embed(prepare(batch))
