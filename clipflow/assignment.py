@@ -79,7 +79,7 @@ class Assignment:
             "fingerprint": spec.fingerprint,
             "encoder_id": self.info.encoder_id,
             "encoder": self.info.card(
-                precision=spec.encoder.precision, backend=spec.compute.backend, runtime=runtime()
+                precision=spec.encoder.precision, backend=spec.compute.backend, runtime=runtime(spec.compute.backend)
             ),
             "policy_id": spec.policy.policy_id,
             "policy": spec.policy.body(),
@@ -90,6 +90,6 @@ class Assignment:
         }
 
 
-def runtime() -> dict[str, str]:
+def runtime(backend: str) -> dict[str, str]:
     """Versions of the libraries that compute, as installed with the driver; recorded, not keyed."""
-    return {name: version(name) for name in _RUNTIME}
+    return {name: version(name) for name in (*_RUNTIME, *[backend] * (backend not in _RUNTIME))}

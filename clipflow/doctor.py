@@ -106,7 +106,7 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
 
 
 def _try_encoder(spec: JobSpec) -> str:
-    encoder = load_encoder(spec.encoder, precision=spec.encoder.precision)
+    encoder = load_encoder(spec.encoder, precision=spec.encoder.precision, decode=spec.decode, compute=spec.compute)
     grey = encoder.preprocess(np.full((64, 64, 3), 128, np.uint8))
     if not np.isfinite(encoder.encode_pixels(grey[None])).all():
         raise EncoderError(
@@ -114,7 +114,8 @@ def _try_encoder(spec: JobSpec) -> str:
             "Try encoder.precision: fp32, or another checkpoint.",
         )
     text = "images and texts" if encoder.info.has_text else "images"
-    return f"{spec.encoder.model} encodes {text} in {encoder.info.dim} dimensions, {encoder.precision}"
+    how = f"{encoder.precision} by {spec.compute.backend}"
+    return f"{spec.encoder.model} encodes {text} in {encoder.info.dim} dimensions, {how}"
 
 
 def _try_table(spec: JobSpec, compare: bool) -> str:

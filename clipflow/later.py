@@ -12,7 +12,6 @@ def check_supported(spec: JobSpec) -> None:
     partial = source.kind == "manifest" or is_glob(source.uri)
     asked = {
         "source.deleted: reject on a manifest or a glob": source.deleted == "reject" and partial,
-        "compute.backend: openvino": spec.compute.backend == "openvino",
         "source.allow_private": source.allow_private,
     }
     for key, is_asked in asked.items():

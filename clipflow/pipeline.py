@@ -15,7 +15,7 @@ from time import monotonic
 import lance
 
 from clipflow.assignment import Assignment
-from clipflow.encoders import describe, text_encoder
+from clipflow.encoders import check_backend, describe, text_encoder
 from clipflow.engine import choose, run_stages
 from clipflow.engine.graph import Graph, foresee
 from clipflow.interval import Interval
@@ -148,6 +148,7 @@ def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assig
     """All that can be refused is refused here."""
     check_supported(spec)
     info = describe(spec.encoder, spec.decode)
+    check_backend(spec.compute, info)
     check_policy(spec.policy, info, captions=bool(spec.source.caption), attributes=spec.source.attributes)
     assignment = Assignment(spec, info, run_id, interval, TableAddress.of(spec.table.uri, spec.table.storage))
     dataset = open_dataset(assignment.address)

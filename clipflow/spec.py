@@ -203,6 +203,13 @@ class ComputeSpec(Part):
     encoders: tuple[int, int] | None = None
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     backend: Literal["torch", "openvino"] = "torch"
+    compile: bool = False
+
+    def images_at_once(self, *, gpu: bool) -> int:
+        """Images per pass through the encoder."""
+        if self.batch_size == "auto":
+            return 128 if gpu else 32
+        return self.batch_size
 
     @field_validator("encoders")
     @classmethod

@@ -67,7 +67,7 @@ table:
   vector: float32
   commit_rows: 1000
   storage: {endpoint: "http://127.0.0.1:8333", region: eu-central-1, profile: lake}
-compute: {gpus_per_encoder: 0.5, encoders: [1, 8], batch_size: 16, backend: openvino}
+compute: {gpus_per_encoder: 0.5, encoders: [1, 8], batch_size: 16, backend: openvino, compile: true}
 decode: draft
 retention_days: 30
 context: {dag_id: daily, dag_run_id: scheduled__2026-11-01, map_index: -1}

@@ -213,7 +213,6 @@ def test_every_row_leads_to_its_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "more",
     [
-        {"compute": {"backend": "openvino"}},
         {"source": {"allow_private": True}},
         {"source": {"deleted": "reject", "kind": "manifest"}},
     ],

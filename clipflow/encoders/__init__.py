@@ -6,19 +6,22 @@ Nothing here imports torch or transformers; the loaders do, when they load.
 import os
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 from clipflow.encoders.base import Drafting, Encoder, Loader, Preprocess, Vectors, normalised
 from clipflow.encoders.info import Decode, EncoderInfo
+from clipflow.encoders.openvino_check import check_backend
 from clipflow.encoders.registry import find_loader, loader_name
 from clipflow.encoders.remote_code import READERS, code_revision
 from clipflow.errors import EncoderError
-from clipflow.spec import EncoderSpec
+from clipflow.spec import ComputeSpec, EncoderSpec
 
 __all__ = [
     "Encoder",
     "EncoderInfo",
     "Loader",
     "Preprocess",
+    "check_backend",
     "describe",
     "encoder_spec",
     "load_encoder",
@@ -58,6 +61,8 @@ def load_encoder(
     trust_remote_code: bool = False,
     texts: bool = True,
     decode: Decode = "exact",
+    compute: ComputeSpec | None = None,
+    lanes: int = 1,
 ) -> Encoder:
     """Load a model.
 
@@ -68,8 +73,11 @@ def load_encoder(
         trust_remote_code: Whether code that comes with the model may run; so it does if `spec` says so.
         texts: Whether texts will be encoded; without, an encoder may take less memory.
         decode: As for `describe`; only the identity follows from it.
+        compute: What a job file says under `compute`: how to compute what is the same in the end.
+        lanes: How many threads will encode pictures at the same time, where the backend must know.
 
     Raises:
+        MissingEngine: The library of the backend is not installed.
         EncoderError: As for `describe`; or the machine cannot compute in this precision; or the encoder does not
             give the vectors that the model's own library gives.
     """
@@ -81,8 +89,24 @@ def load_encoder(
     info = describe(spec, decode)
     # Not always the loader that was asked: one hands over to another.
     loader = find_loader(info.loader)
-    load = loader.load if texts else getattr(loader, "load_image_side", loader.load)
-    return load(info, spec.precision if precision == "auto" else precision, device)
+    precision = spec.precision if precision == "auto" else precision
+
+    def load(texts: bool, precision: str, device: str) -> Encoder:
+        chosen = loader.load if texts else getattr(loader, "load_image_side", loader.load)
+        return cast(Encoder, chosen(info, precision, device))
+
+    if compute is not None:
+        check_backend(compute, info)
+    if compute is not None and compute.backend == "openvino":
+        from clipflow.encoders.openvino_encoder import OpenVINOEncoder
+
+        return OpenVINOEncoder(
+            info, load_preprocess(info), lambda both: load(both, "fp32", "cpu"), precision, texts=texts, lanes=lanes
+        )
+    encoder = load(texts, precision, device)
+    if compute is not None:
+        encoder.tune(compute)
+    return encoder
 
 
 def encoder_spec(info: EncoderInfo) -> EncoderSpec:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipflow.decode import to_rgb
 from clipflow.encoders.info import EncoderInfo
-from clipflow.spec import EncoderSpec
+from clipflow.spec import ComputeSpec, EncoderSpec
 
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
@@ -68,6 +68,9 @@ class Encoder(ABC):
         Raises:
             EncoderError: The model has no text side.
         """
+
+    def tune(self, compute: ComputeSpec) -> None:  # noqa: B027 - most have nothing to tune
+        """Take over what a job says of computing; vectors stay the same."""
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Pillow images of any mode to float32 [N, dim], by the policy of `clipflow.decode`.

@@ -59,18 +59,18 @@ class OpenClipEncoder(TorchEncoder):
     def __init__(self, info: EncoderInfo, precision: str, device: str, *, texts: bool = True) -> None:
         super().__init__(info, load_preprocess(info), precision, device, texts=texts)
         self._found = find_again(info.model, Path(info.folder), info.commit, info.allow_pickle)
-        self._model = _load_model(info, self._found, self._texts).to(self.device)
+        self.model = _load_model(info, self._found, self._texts).to(self.device)
         if self._texts:
             self._tokenizer = _load_tokenizer(info, self._found)
         self.check_and_settle()
 
     def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See `TorchEncoder`."""
-        return self._model.encode_image(inputs["pixel_values"])  # type: ignore[no-any-return]
+        return self.model.encode_image(inputs["pixel_values"])  # type: ignore[no-any-return]
 
     def texts(self, tokens: torch.Tensor) -> torch.Tensor:
         """See `TorchEncoder`."""
-        return self._model.encode_text(tokens.to(self.device))  # type: ignore[no-any-return]
+        return self.model.encode_text(tokens.to(self.device))  # type: ignore[no-any-return]
 
     def tokens(self, texts: Sequence[str]) -> torch.Tensor:
         """int64 [N, length]."""
@@ -78,13 +78,13 @@ class OpenClipEncoder(TorchEncoder):
 
     def cast_image_side(self, dtype: torch.dtype) -> None:
         """See `TorchEncoder`."""
-        self._model.visual.to(dtype)
+        self.model.visual.to(dtype)
 
     def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor]:
         """See `TorchEncoder`."""
         # As create_model_and_transforms has it: the size is the model's, all else the configuration's.
-        asked = merge_preprocess_dict({"size": self._model.visual.image_size}, self._found.preprocess_cfg)
-        asked["size"] = self._model.visual.image_size
+        asked = merge_preprocess_dict({"size": self.model.visual.image_size}, self._found.preprocess_cfg)
+        asked["size"] = self.model.visual.image_size
         transform = image_transform_v2(PreprocessCfg(**asked), is_train=False)
         return {"pixel_values": transform(Image.fromarray(rgb))[None]}
 

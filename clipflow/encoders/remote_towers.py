@@ -56,7 +56,7 @@ class RemoteEncoder(TorchEncoder):
             for name in self._convention.text_side:
                 setattr(model, name, None)
         _fill(model, info)
-        self._model = model.eval().to(self.device)
+        self.model = model.eval().to(self.device)
         if self._texts:
             self._tokenizer = Tokenizer(info)
         with _foreign(info):
@@ -64,13 +64,13 @@ class RemoteEncoder(TorchEncoder):
 
     def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See `TorchEncoder`."""
-        made = getattr(self._model, self._convention.images)(**inputs)
+        made = getattr(self.model, self._convention.images)(**inputs)
         return made.last_hidden_state[:, 0] if self._convention.class_token else made  # type: ignore[no-any-return]
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
         """See `TorchEncoder`."""
         given = {key: value.to(self.device) for key, value in tokens.items()}
-        return getattr(self._model, str(self._convention.texts))(**given)  # type: ignore[no-any-return]
+        return getattr(self.model, str(self._convention.texts))(**given)  # type: ignore[no-any-return]
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """int64 [N, length] per input of the text side."""
@@ -79,7 +79,7 @@ class RemoteEncoder(TorchEncoder):
     def cast_image_side(self, dtype: torch.dtype) -> None:
         """See `TorchEncoder`."""
         for part in self._convention.image_side:
-            self._model.get_submodule(part).to(dtype)
+            self.model.get_submodule(part).to(dtype)
 
     def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor] | None:
         """See `TorchEncoder`; an image processor that is foreign code needs torchvision, and is not run."""

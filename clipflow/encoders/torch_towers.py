@@ -8,12 +8,14 @@ import numpy as np
 import torch
 
 from clipflow.encoders.base import Encoder, Pixels, Preprocess, Vectors, normalised
+from clipflow.encoders.device import COMPILER, Compute, Feed, has_many_convolutions
 from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.patches import patched
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
 from clipflow.encoders.self_check import check_image_side, check_precision, check_text_side
 from clipflow.errors import EncoderError
+from clipflow.spec import ComputeSpec
 
 _TEXTS_AT_ONCE = 64
 
@@ -30,6 +32,7 @@ class TorchEncoder(Encoder):
 
     Attributes:
         device: Where the model computes.
+        model: The module that a subclass loads.
         library: Whose own way of use `library_pixels` and `library_tokens` follow, for messages.
 
     Raises:
@@ -37,6 +40,7 @@ class TorchEncoder(Encoder):
     """
 
     library: str
+    model: Any
 
     def __init__(self, info: EncoderInfo, preprocess: Preprocess, precision: str, device: str, *, texts: bool) -> None:
         self.info = info
@@ -49,6 +53,9 @@ class TorchEncoder(Encoder):
         self._factor = self._per_channel(self._geometry.scale / std)
         self._shift = self._per_channel(torch.tensor(self._geometry.mean, dtype=torch.float64) / std)
         self._texts = texts and info.has_text
+        self._feed = Feed(self.device)
+        self._compute: Compute = self.raw_images
+        self._layout: torch.memory_format = torch.contiguous_format
 
     @abstractmethod
     def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -77,12 +84,24 @@ class TorchEncoder(Encoder):
     def library_tokens(self, text: str) -> Any:
         """The tokens that the library's own documented use makes of a text, None where it cannot be run here."""
 
+    def tune(self, compute: ComputeSpec) -> None:
+        """See `Encoder`."""
+        gpu = self.device.type == "cuda"
+        if compute.compile:
+            # Every further shape would be compiled anew.
+            self._compute = torch.compile(self.raw_images, dynamic=False, backend=COMPILER)
+        if compute.compile or gpu:
+            self._feed = Feed(self.device, compute.images_at_once(gpu=gpu))
+
     def check_and_settle(self) -> None:
         """Compare with the library in fp32, then give the image side its precision.
 
         Raises:
             EncoderError: See `clipflow.encoders.self_check`.
         """
+        if has_many_convolutions(self.model):
+            self._layout = torch.channels_last
+            self.model.to(memory_format=self._layout)
         exact = check_image_side(self)
         if self._texts:
             check_text_side(self)
@@ -98,8 +117,14 @@ class TorchEncoder(Encoder):
         if len(pixels) == 0:
             return np.empty((0, self.info.dim), np.float32)
         if self._geometry.patches is None:
-            return self.image_vectors({"pixel_values": self._values(np.stack(list(pixels)))})
-        return self.image_vectors(patched([self._values(one[None])[0] for one in pixels], self._geometry.patches[0]))
+            batch = pixels if isinstance(pixels, np.ndarray) else np.stack(pixels)
+            return self._vectors(self._feed(batch, self._compute))
+        raw = (torch.from_numpy(np.require(one[None], requirements=["C", "W"])).to(self.device) for one in pixels)
+        return self.image_vectors(patched([self._values(one)[0] for one in raw], self._geometry.patches[0]))
+
+    def raw_images(self, raw: torch.Tensor) -> torch.Tensor:
+        """The vectors [N, full dimension] of pictures uint8 [N, height, width, 3] on the device, not normalised."""
+        return self.images({"pixel_values": self._values(raw).to(self._dtype)})
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
@@ -130,13 +155,12 @@ class TorchEncoder(Encoder):
     def _per_channel(self, values: torch.Tensor) -> torch.Tensor:
         return values.to(self.device, torch.float32).view(1, 3, 1, 1)
 
-    def _values(self, pixels: Pixels) -> torch.Tensor:
+    def _values(self, raw: torch.Tensor) -> torch.Tensor:
         """uint8 [N, height, width, 3] to float32 [N, 3, height, width] as the model takes it."""
-        raw = torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(self.device)
         values = raw.permute(0, 3, 1, 2).float()
         if values.shape[1] == 6:  # not rounded to grey levels: whole levels before their 256th parts
             values = values[:, :3] + values[:, 3:] / 256
-        return values.mul_(self._factor).sub_(self._shift).contiguous()
+        return values.mul_(self._factor).sub_(self._shift).contiguous(memory_format=self._layout)
 
     def _vectors(self, made: torch.Tensor) -> Vectors:
         cut = self.info.truncate_dim is not None

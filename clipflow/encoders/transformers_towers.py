@@ -41,21 +41,21 @@ class TransformersEncoder(TorchEncoder):
 
     def __init__(self, info: EncoderInfo, precision: str, device: str, *, texts: bool = True) -> None:
         super().__init__(info, load_preprocess(info), precision, device, texts=texts)
-        self._model = _load_model(info, self._texts).to(self.device)
+        self.model = _load_model(info, self._texts).to(self.device)
         if self._texts:
             self._tokenizer = Tokenizer(info)
         self.check_and_settle()
 
     def images(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """See `TorchEncoder`."""
-        if hasattr(self._model, "get_image_features"):
-            return self._model.get_image_features(**inputs).pooler_output  # type: ignore[no-any-return]
-        return self._model(**inputs).pooler_output  # type: ignore[no-any-return]
+        if hasattr(self.model, "get_image_features"):
+            return self.model.get_image_features(**inputs).pooler_output  # type: ignore[no-any-return]
+        return self.model(**inputs).pooler_output  # type: ignore[no-any-return]
 
     def texts(self, tokens: Tokens) -> torch.Tensor:
         """See `TorchEncoder`."""
         given = {key: value.to(self.device) for key, value in tokens.items()}
-        return self._model.get_text_features(**given).pooler_output  # type: ignore[no-any-return]
+        return self.model.get_text_features(**given).pooler_output  # type: ignore[no-any-return]
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
         """int64 [N, length] per input of the text side."""
@@ -63,10 +63,10 @@ class TransformersEncoder(TorchEncoder):
 
     def cast_image_side(self, dtype: torch.dtype) -> None:
         """See `TorchEncoder`."""
-        for name, part in self._model.named_children():
+        for name, part in self.model.named_children():
             if name not in TEXT_PARTS:
                 part.to(dtype)
-        for name, parameter in self._model.named_parameters(recurse=False):
+        for name, parameter in self.model.named_parameters(recurse=False):
             if name not in ("logit_scale", "logit_bias"):
                 parameter.data = parameter.data.to(dtype)
 

@@ -40,7 +40,8 @@ def _embedded(left: Subtraction, assignment: Assignment, batch_rows: int) -> Ite
     """Judged batches, in the order of the work."""
     worth = max(-(-left.to_fetch // batch_rows), left.bytes // BATCH_BYTES)
     lanes = max(1, min(usable_cpus(), worth))
-    return overlapped(batches(left.work(batch_rows), batch_rows), Prepare(assignment), Embed(assignment), lanes)
+    prepare, embed = Prepare(assignment), Embed(assignment, lanes=lanes)
+    return overlapped(batches(left.work(batch_rows), batch_rows), prepare, embed, lanes)
 
 
 def _stage(stage: Stage, judged: list[pa.Table]) -> Iterator[Receipt]:

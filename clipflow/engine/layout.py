@@ -49,7 +49,7 @@ def lay_out(assignment: Assignment, cpus: float, gpus: float, images: int, *, ou
     compute = assignment.spec.compute
     per_encoder = compute.gpus_per_encoder
     if per_encoder is None:
-        per_encoder = 1.0 if gpus >= 1 else 0.0
+        per_encoder = 1.0 if gpus >= 1 and compute.backend == "torch" else 0.0
     elif per_encoder and ours and not gpus:
         log.warning("engine: no GPU here, compute.gpus_per_encoder %g is taken as 0", per_encoder)
         per_encoder = 0.0

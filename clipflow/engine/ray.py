@@ -25,7 +25,6 @@ log = logging.getLogger("clipflow")
 # One of each fits on a single CPU, with and without a GPU.
 _CPUS_PER_ENCODER, _CPUS_PER_PREPARER = 0.85, 0.75
 _CPUS_PER_STAGE = 0.1
-_GPU_BATCH = 256
 _BLOCKS = 2_000
 
 
@@ -75,7 +74,7 @@ def _dataset(left: Subtraction, assignment: Assignment, layout: Layout, counter:
             Embedding,
             fn_constructor_args=(assignment, counter),
             batch_format="pyarrow",
-            batch_size=_GPU_BATCH,
+            batch_size=2 * assignment.spec.compute.images_at_once(gpu=True),
             compute=pool,
             num_cpus=_CPUS_PER_STAGE,
             num_gpus=layout.gpus,

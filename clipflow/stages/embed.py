@@ -22,14 +22,15 @@ from clipflow.stages.flight import vector_array
 class Embed:
     """The stage that needs the encoder."""
 
-    def __init__(self, assignment: Assignment, device: str = "auto") -> None:
+    def __init__(self, assignment: Assignment, device: str = "auto", lanes: int = 1) -> None:
         import torch
 
         # Workers and lanes are as many as the cores: threads of a single computation would fight for them.
         torch.set_num_threads(1)
         self._given = assignment
         self._one_at_a_time = threading.Lock()
-        self._on_gpu = device != "cpu" and torch.cuda.is_available()
+        on_torch = assignment.spec.compute.backend == "torch"
+        self._on_gpu = on_torch and device != "cpu" and torch.cuda.is_available()
         asked = assignment.spec.encoder
         # A branch may have moved since the driver resolved it.
         resolved = asked.model_copy(update={"revision": assignment.info.commit or asked.revision})
@@ -37,7 +38,13 @@ class Embed:
         rules = assignment.spec.policy.rules
         texts = any(find_scorer(rule.score, rule.name).needs_caption for rule in rules)
         self._encoder = load_encoder(
-            resolved, precision=asked.precision, device=device, texts=texts, decode=assignment.spec.decode
+            resolved,
+            precision=asked.precision,
+            device=device,
+            texts=texts,
+            decode=assignment.spec.decode,
+            compute=assignment.spec.compute,
+            lanes=lanes,
         )
         if self._encoder.info.encoder_id != assignment.info.encoder_id:
             raise EncoderMismatch(
@@ -84,8 +91,9 @@ class Embed:
         return vectors, failures
 
     def _in_batches(self, pixels: list[np.ndarray]) -> np.ndarray:
-        asked = self._given.spec.compute.batch_size
-        size = (256 if self._on_gpu else 32) if asked == "auto" else asked
+        size = self._given.spec.compute.images_at_once(gpu=self._on_gpu)
+        if self._on_gpu:
+            size *= 2  # one is copied while the other is computed, see `clipflow.encoders.device`
         parts = [self._encoder.encode_pixels(batch(pixels[at : at + size])) for at in range(0, len(pixels), size)]
         return np.concatenate(parts)
 
