@@ -129,7 +129,7 @@ def test_without_texts_the_image_side_is_loaded_alone(standin: Standin, pictures
     assert alone.info == whole.info
     with pytest.raises(EncoderError, match="text side"):
         alone.encode_texts(["a cup"])
-    names = {name.partition(".")[0] for name, _ in alone._model.named_parameters()}  # type: ignore[attr-defined]
+    names = {name.partition(".")[0] for name, _ in alone.model.named_parameters()}  # type: ignore[attr-defined]
     assert not names & {"text_model", "text_projection"}
     assert names & {"vision_model", "patch"}
 

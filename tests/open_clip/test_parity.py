@@ -145,7 +145,7 @@ def test_without_texts_the_same_vectors(folder: Path, encoder: Encoder, pictures
     assert alone.info == encoder.info
     with pytest.raises(EncoderError, match="text side"):
         alone.encode_texts(["a cup"])
-    left = [name for name, _ in alone._model.named_parameters()]  # type: ignore[attr-defined]
+    left = [name for name, _ in alone.model.named_parameters()]  # type: ignore[attr-defined]
     assert {name for name in left if not name.startswith("visual.")} <= {"logit_scale", "logit_bias"}
 
 
