@@ -26,8 +26,9 @@ Span = tuple[int, int]
 _FAST = frozenset({"bicubic"})
 # Radius of each filter in pixels of the coarser grid, as in Pillow's Resample.c.
 _RADIUS = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "hamming": 1.0, "bicubic": 2.0, "lanczos": 3.0}
-# Shrunk by less than this, noise came out up to two levels off at a pixel in 100,000; from here on, nowhere.
-_SHRUNK = 1.5
+# Shrunk by less than this, photographs and noise came out up to two levels off at a value in a million; from here on,
+# nowhere.
+_SHRUNK = 2.0
 # Beyond this many times the kept pixels, the whole resized picture is not worth making.
 _WASTE = 4
 _LONGEST = 1 << 16
