@@ -16,7 +16,7 @@ from clipflow.spec import JobSpec
 from tests.catalogues import assert_unique_ever, draw, job, picture, rows
 from tests.ray_fixtures import StandingRay
 
-DRIVER_KILLS_INLINE, DRIVER_KILLS_ON_RAY, ACTOR_KILLS = 14, 4, 4
+DRIVER_KILLS_INLINE, DRIVER_KILLS_ON_RAY, ACTOR_KILLS = 10, 4, 4
 NEW_IMAGES = 24
 
 
@@ -63,18 +63,21 @@ def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path)
     chance = random.Random(20)
     spec = spec_of(tmp_path, pause=10)
     grow(tmp_path / "images", 0)
+    assert start(spec, tmp_path, "none").wait(60) == 0
+    grow(tmp_path / "images", 1)
     began = time.monotonic()
     assert start(spec, tmp_path, "none").wait(60) == 0
     whole = time.monotonic() - began
-    at_work = 0
-    for turn in range(1, DRIVER_KILLS_INLINE + 1):
-        grow(tmp_path / "images", turn)
+    at_work = turn = 0
+    while at_work < DRIVER_KILLS_INLINE:
+        assert turn < 4 * DRIVER_KILLS_INLINE, "the moments were too late to prove anything"
+        turn += 1
+        grow(tmp_path / "images", 1 + turn)
         process = start(spec, tmp_path, "none")
-        time.sleep(chance.uniform(0.4, 1.1) * whole)
+        time.sleep(chance.uniform(0.4, 1.05) * whole)
         at_work += kill(process)
         assert_unique_ever(tmp_path / "t.lance")
-    assert at_work >= DRIVER_KILLS_INLINE // 2, "the moments were too late to prove anything"
-    assert_whole(spec, tmp_path, (DRIVER_KILLS_INLINE + 1) * NEW_IMAGES)
+    assert_whole(spec, tmp_path, (turn + 2) * NEW_IMAGES)
 
 
 def test_drivers_and_actors_killed_on_ray_lose_and_double_nothing(tmp_path: Path, standing_ray: StandingRay) -> None:
