@@ -133,6 +133,8 @@ def run(
         if left.to_fetch:
             engine = choose(ray, left.to_fetch)
             operation.open()
+            if dataset is not None:
+                ensure_images(assignment.address, assignment.schema, assignment.about)
             _embed_and_commit(ready(assignment, report), left, operation, report, engine, progress)
         if left.gone:
             operation.open()
@@ -186,7 +188,6 @@ def ready(assignment: Assignment, report: RunReport) -> Assignment:
 def _embed_and_commit(
     assignment: Assignment, left: Subtraction, operation: Operation, report: RunReport, engine: str, bar: bool | None
 ) -> None:
-    ensure_images(assignment.address, assignment.schema, assignment.about)
     with Progress(left.to_fetch, bar) as progress:
         receipts = run_stages(engine, left, assignment, progress.reach)
         land(Committer(assignment, operation, left.planned), receipts, assignment.spec.table.commit_rows, report)

@@ -28,6 +28,8 @@ _VOLATILE = frozenset(
 )
 _TOKENIZER_JSON = ("added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
 _TOKENIZER_FILES = ("merges.txt", "spiece.model", "tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+_ALONE = "sentencepiece.bpe.model"
+"""Where it lies beside another file of these, that one is read."""
 
 
 def checkpoint_fp(
@@ -67,9 +69,9 @@ def checkpoint_fp(
 def tokenizer_state(folder: Path) -> dict[str, Any]:
     """What of a folder decides how texts become tokens: digests of vocabularies, content of settings."""
     tokenizer: dict[str, Any] = {}
-    for name in _TOKENIZER_FILES:
-        if (path := folder / name).is_file():
-            tokenizer[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = [name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    for name in found or [name for name in (_ALONE,) if (folder / name).is_file()]:
+        tokenizer[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     for name in _TOKENIZER_JSON:
         if (path := folder / name).is_file():
             tokenizer[name] = settled(read_json(path))

@@ -11,7 +11,7 @@ DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Everything a checkpoint needs and nothing that could be code; the models' own folders of other formats stay away.
-_WANTED = ("*.json", "merges.txt", "vocab.txt", "spiece.model", "tokenizer.model")
+_WANTED = ("*.json", "merges.txt", "vocab.txt", "*.model")
 PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
 

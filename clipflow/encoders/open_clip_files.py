@@ -14,6 +14,7 @@ from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.open_clip_checkpoint import Checkpoint, find_checkpoint, needs_open_clip
 from clipflow.encoders.open_clip_geometry import open_clip_geometry
 from clipflow.encoders.preprocess import Resize
+from clipflow.encoders.text_settings import has_vocabulary
 from clipflow.encoders.weights import Tensor, header, weights_digest
 from clipflow.errors import EncoderError, first_line
 from clipflow.spec import EncoderSpec, digest
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 NAME = "open-clip"
 _BPE = "sentencepiece.bpe.model"
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.txt", "vocab.json", _BPE)
 # Names without an owner, from before the hub had owners, that open_clip's configurations use.
 _OWNERS = {
     "bert-base-uncased": "google-bert",
@@ -107,7 +107,7 @@ def tokenizer_folder(found: Checkpoint) -> Path | None:
         EncoderError: It is on the hub, and not to be had from here.
     """
     name = found.model_cfg["text_cfg"].get("hf_tokenizer_name")
-    if not name or any((found.folder / one).is_file() for one in _TOKENIZERS):
+    if not name or has_vocabulary(found.folder):
         return found.folder if name else None
     return find_folder(f"{_OWNERS[name]}/{name}" if name in _OWNERS else name, None, (_BPE,))[0]
 

@@ -24,6 +24,7 @@ from clipflow.encoders.library_pixels import processed
 from clipflow.encoders.preprocess import load_preprocess
 from clipflow.encoders.remote_code import check_unchanged
 from clipflow.encoders.remote_files import clip_processor, find_convention, own_processor
+from clipflow.encoders.strict import refuse_further_layers
 from clipflow.encoders.tokenizer import Tokenizer, Tokens
 from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.encoders.weights import weight_files
@@ -182,7 +183,9 @@ def _fill(model: Any, info: EncoderInfo) -> None:
     lacking = set(own)
     for path in weight_files(Path(info.folder)):
         with safe_open(path, "pt") as file:
-            part = {name: file.get_tensor(name) for name in file.keys() if name in own}  # noqa: SIM118
+            names = list(file.keys())
+            part = {name: file.get_tensor(name) for name in names if name in own}
+        refuse_further_layers(info, names, own)
         if wrong := [name for name, value in part.items() if own[name].shape != value.shape]:
             raise _unfit(info, "do not fit", wrong)
         model.load_state_dict(part, strict=False)

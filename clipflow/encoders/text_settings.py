@@ -8,6 +8,20 @@ from clipflow.encoders.json_file import read_json
 # SigLIP 2 was trained on lower-cased text, and its Gemma tokenizer does not lower-case by itself.
 _LOWER_CASED = frozenset({"GemmaTokenizer", "GemmaTokenizerFast", "Siglip2Tokenizer"})
 
+_VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.txt",
+    "vocab.json",
+)
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Whether a folder holds any file that tells tokens apart; without one some tokenizers give the same for all."""
+    return any((folder / name).is_file() for name in _VOCABULARIES)
+
 
 def text_settings(folder: Path, longest: int, *, padding: str, mask: bool) -> dict[str, Any]:
     """What `clipflow.encoders.info.EncoderInfo.text` holds.

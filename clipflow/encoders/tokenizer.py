@@ -1,12 +1,14 @@
 """The tokenizer of a checkpoint in Hugging Face's layout, as the loaders transformers and remote use it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedConfig
 
 from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.text_settings import has_vocabulary
 from clipflow.errors import EncoderError, first_line
 
 Tokens = dict[str, torch.Tensor]
@@ -24,6 +26,8 @@ class Tokenizer:
 
     def __init__(self, info: EncoderInfo) -> None:
         self._text = info.text
+        if not has_vocabulary(Path(info.folder)):
+            raise EncoderError(f"{info.folder} holds no tokenizer.", "Download the checkpoint with all its files.")
         # A tokenizer's own files name its class; a configuration of foreign code would ask for that code.
         more = {"config": PreTrainedConfig()} if info.code else {}
         try:

@@ -15,6 +15,7 @@ from clipflow.encoders.image_side import TEXT_PARTS, image_side
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.library_pixels import as_dinov3, processed
 from clipflow.encoders.preprocess import load_preprocess
+from clipflow.encoders.strict import refuse_further_layers
 from clipflow.encoders.tokenizer import Tokenizer, Tokens
 from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.errors import EncoderError, first_line
@@ -107,6 +108,7 @@ def _load_model(info: EncoderInfo, texts: bool) -> Any:
                 f"The weights of {info.model} {what} {example} ({len(wrong)} in all).",
                 f"It is no {kind.__name__}, or its files are damaged.",
             )
+    refuse_further_layers(info, report["unexpected_keys"], model.state_dict().keys())
     return model.eval()
 
 

@@ -17,7 +17,7 @@ from clipflow.report import RunReport
 from clipflow.subtract import Subtraction
 from clipflow.table.address import TableAddress
 from clipflow.table.commit import Committer
-from clipflow.table.images import ensure_images, open_images
+from clipflow.table.images import open_images
 from clipflow.table.runs import Operation
 from clipflow.table.sizes import data_bytes
 
@@ -37,7 +37,6 @@ def probed_rates(assignment: Assignment, left: Subtraction, images: int) -> dict
     with tempfile.TemporaryDirectory(prefix="clipflow-probe-") as folder, left.sample(images) as sample:
         address = TableAddress.of(f"{folder}/probe.lance")
         given = replace(ready(assignment, report), address=address, run_id=report.run_id)
-        ensure_images(address, given.schema, given.about)
         with Operation(address, given.record, report) as operation:
             operation.open()
             receipts = list(run_inline(sample, given, lambda _: None))

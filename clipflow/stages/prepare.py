@@ -37,7 +37,7 @@ class Prepare:
         self._given = assignment
         self._fetcher = Fetcher(Storage.of(assignment.spec.source.storage), assignment.spec.limits)
         self._to_pixels = ToPixels(assignment)
-        self._known = KnownBytes(assignment.address)
+        self._known = KnownBytes(assignment.address, assignment.about)
 
     def fetch(self, work: pa.Table) -> Fetched:
         """Work (see `subtract.work_schema`) in, rows with their bytes, all held together, out."""

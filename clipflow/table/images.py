@@ -47,6 +47,18 @@ def scores_of(about: Mapping[str, str]) -> dict[str, dict[str, str]]:
     return found
 
 
+def check_encoder(dataset: lance.LanceDataset, about: dict[str, str]) -> None:
+    """Refuse a table of another encoder, see `check_images`."""
+    there = metadata(dataset)
+    if "encoder_id" not in there:
+        raise TableError(f"{dataset.uri} was not made by clipflow.", "Name another table.")
+    if there["encoder_id"] != about["encoder_id"]:
+        raise EncoderMismatch(
+            f"The table {dataset.uri} holds vectors of {_encoder(there)}; this job's encoder is {_encoder(about)}.",
+            "Name the same model, or another table: vectors of two encoders cannot be compared.",
+        )
+
+
 def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str, str]) -> None:
     """Refuse a table that this run must not write.
 
@@ -57,14 +69,8 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
     Raises:
         EncoderMismatch, PolicyError, TableError: Naming both sides.
     """
+    check_encoder(dataset, about)
     there = metadata(dataset)
-    if "encoder_id" not in there:
-        raise TableError(f"{dataset.uri} was not made by clipflow.", "Name another table.")
-    if there["encoder_id"] != about["encoder_id"]:
-        raise EncoderMismatch(
-            f"The table {dataset.uri} holds vectors of {_encoder(there)}; this job's encoder is {_encoder(about)}.",
-            "Name the same model, or another table: vectors of two encoders cannot be compared.",
-        )
     if there["policy_id"] != about["policy_id"]:
         raise PolicyError(
             f"The table {dataset.uri} was judged by policy {there['policy_id'][:12]}; "

@@ -3,13 +3,15 @@
 import threading
 from collections.abc import Callable, Iterable
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.schema import PIXEL_COLUMNS
 from clipflow.table.address import TableAddress
-from clipflow.table.images import open_images
+from clipflow.table.dataset import open_dataset
+from clipflow.table.images import check_encoder
 
 COPIED = ("image_id", "content_sha256", *PIXEL_COLUMNS, "embedded_at", "vector")
 
@@ -20,12 +22,19 @@ class KnownBytes:
     """Finds rows of the table by content or by id, as of the latest version.
 
     Of every row 8 bytes of its content's hash are held, and new versions are read as they come, so that
-    a batch whose bytes are new costs no scan. Threads may share one.
+    a batch whose bytes are new costs no scan. A table that is not there yet knows none. Threads may share one.
+
+    Args:
+        about: The metadata that the run would give the table.
+
+    Raises:
+        EncoderMismatch: The table holds vectors of another encoder; on any call, where it came meanwhile.
     """
 
-    def __init__(self, address: TableAddress) -> None:
+    def __init__(self, address: TableAddress, about: dict[str, str]) -> None:
         self._lock = threading.Lock()
-        self._dataset = open_images(address)
+        self._address, self._about = address, about
+        self._dataset: lance.LanceDataset | None = None
         self._version = 0
         self._prefixes = np.empty(0, np.uint64)
         self._refresh()
@@ -48,7 +57,7 @@ class KnownBytes:
                     return read()
                 except (ValueError, OSError):
                     # Who forgets a row removes the files of older versions at once, also under a reader.
-                    if self._dataset.latest_version == self._dataset.version:
+                    if self._dataset is None or self._dataset.latest_version == self._dataset.version:
                         raise
 
     def _held(self, contents: list[str]) -> list[str]:
@@ -60,7 +69,7 @@ class KnownBytes:
         return [contents[i] for i in np.flatnonzero(self._prefixes[places] == prefixes)]
 
     def _rows(self, column: str, values: list[str]) -> dict[str, Row]:
-        if not values:
+        if not values or self._dataset is None:
             return {}
         wanted = pc.field(column).isin(pa.array(values)) & (pc.field("status") != "failed")
         found: pa.Table = self._dataset.to_table(columns=list(COPIED), filter=wanted)
@@ -71,6 +80,11 @@ class KnownBytes:
         return {str(row[column]): {**row, "vector": flat[i]} for i, row in enumerate(rows)}
 
     def _refresh(self) -> None:
+        if self._dataset is None:
+            self._dataset = open_dataset(self._address)
+            if self._dataset is None:
+                return
+            check_encoder(self._dataset, self._about)
         self._dataset.checkout_latest()
         if self._dataset.version == self._version:
             return

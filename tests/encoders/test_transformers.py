@@ -248,7 +248,8 @@ def test_pickles_are_read_as_tensors_alone_where_the_job_allows(
     spec = EncoderSpec(model=str(old), allow_pickle=True)
     assert describe(spec).encoder_id == describe(str(clip_folder)).encoder_id
     ours = load_encoder(spec, precision="fp32").encode_texts(["a cup"])
-    assert np.array_equal(ours, load_encoder(str(clip_folder), precision="fp32").encode_texts(["a cup"]))
+    # Weights that lie elsewhere in their file are added up in another order on some machines.
+    assert np.allclose(ours, load_encoder(str(clip_folder), precision="fp32").encode_texts(["a cup"]), atol=1e-6)
     assert describe(encoder_spec(describe(spec))).encoder_id == describe(spec).encoder_id
 
 
