@@ -31,13 +31,12 @@ def picture() -> Pixels:
     return np.clip(np.stack(planes, axis=2) + noise, 0, 255).astype(np.uint8)
 
 
-def check_image_side(encoder: "TorchEncoder") -> Vectors:
-    """Our vector of the picture in fp32, float32 [1, dim], once it is known to be the library's.
+def check_image_side(encoder: "TorchEncoder", rgb: Pixels) -> Vectors:
+    """Our vector of a picture in fp32, float32 [1, dim], once it is known to be the library's.
 
     Raises:
         EncoderError: It is another, or not finite.
     """
-    rgb = picture()
     ours = encoder.encode_pixels([encoder.preprocess(rgb)])
     given = encoder.library_pixels(rgb)
     _compare(encoder, "picture", ours, ours if given is None else encoder.image_vectors(given))
@@ -51,9 +50,9 @@ def check_text_side(encoder: "TorchEncoder") -> None:
     _compare(encoder, "text", ours, ours if given is None else encoder.text_vectors(given))
 
 
-def check_precision(encoder: "TorchEncoder", exact: Vectors) -> None:
-    """Raises EncoderError unless the encoder, in its precision by now, agrees with its own fp32."""
-    made = encoder.encode_pixels([encoder.preprocess(picture())])
+def check_precision(encoder: "TorchEncoder", rgb: Pixels, exact: Vectors) -> None:
+    """Raises EncoderError unless the encoder, in its precision by now, agrees with its own fp32 on a picture."""
+    made = encoder.encode_pixels([encoder.preprocess(rgb)])
     cosine = float((made * exact).sum())
     if not cosine >= LEAST_COSINE_HALF:
         raise EncoderError(

@@ -13,7 +13,7 @@ from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.patches import patched
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
-from clipflow.encoders.self_check import check_image_side, check_precision, check_text_side
+from clipflow.encoders.self_check import check_image_side, check_precision, check_text_side, picture
 from clipflow.errors import EncoderError
 from clipflow.spec import ComputeSpec
 
@@ -102,14 +102,15 @@ class TorchEncoder(Encoder):
         if has_many_convolutions(self.model):
             self._layout = torch.channels_last
             self.model.to(memory_format=self._layout)
-        exact = check_image_side(self)
+        shown = picture()
+        exact = check_image_side(self, shown)
         if self._texts:
             check_text_side(self)
         if self.precision == "fp32":
             return
         self._dtype = DTYPES[self.precision]
         self.cast_image_side(self._dtype)
-        check_precision(self, exact)
+        check_precision(self, shown, exact)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:
