@@ -66,7 +66,7 @@ bench-small: setup ## is clipflow still faster than a hand-written loop: minutes
 # Daft without what it asks for: it names older releases of what it uses, and works with ours.
 $(BENCH)/.installed: pyproject.toml constraints.txt constraints-bench.txt
 	@test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
-	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-bench.txt -e '.[engine]' aiohttp matplotlib openvino psutil scikit-image scikit-learn sentence-transformers 2>&1 | grep -v "^WARNING: Location" || true
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -c constraints-bench.txt -e '.[engine]' aiohttp matplotlib nncf openvino psutil scikit-image scikit-learn sentence-transformers 2>&1 | grep -v "^WARNING: Location" || true
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-bench.txt --no-deps daft daft-lance 2>&1 | grep -v "^WARNING: Location" || true
 	@$(BENCH)/bin/python -c 'import clipflow, daft, matplotlib, sentence_transformers' 2>&1
 	@touch $@
