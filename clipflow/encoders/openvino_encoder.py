@@ -79,8 +79,13 @@ class OpenVINOEncoder(Encoder):
 
     def _check(self, exported: Exported) -> None:
         """Compare with torch in fp32, as one batch and one by one."""
-        ours = self.encode_pixels(exported.pixels)
-        singly = np.concatenate([self.encode_pixels(one[None]) for one in exported.pixels])
+        try:
+            ours = self.encode_pixels(exported.pixels)
+            singly = np.concatenate([self.encode_pixels(one[None]) for one in exported.pixels])
+        except RuntimeError as error:
+            raise self._stuck() from error
+        if not ours.shape == singly.shape == exported.vectors.shape:
+            raise self._stuck()
         cosine = min(float((made.astype(np.float64) * exported.vectors).sum(1).min()) for made in (ours, singly))
         if not cosine >= LEAST_COSINE[self.precision]:
             mend = TORCH if self.precision == "fp32" else f"Set encoder.precision: fp32. {TORCH}"
@@ -89,6 +94,11 @@ class OpenVINOEncoder(Encoder):
                 f"fp32, where {LEAST_COSINE[self.precision]} is wanted.",
                 mend,
             )
+
+    def _stuck(self) -> EncoderError:
+        return EncoderError(
+            f"OpenVINO cannot take {self.info.model}: its code keeps the number of pictures it was traced with.", TORCH
+        )
 
     def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:
         """N pictures uint8 [height, width, 3] to float32 [N, dim]."""

@@ -23,9 +23,10 @@ import clipflow
 from clipflow.encoders import EncoderInfo, describe, encoder_spec, load_encoder, load_preprocess
 from clipflow.encoders.base import Encoder
 from clipflow.encoders.geometry import read_geometry
+from clipflow.encoders.openvino_encoder import OpenVINOEncoder
 from clipflow.errors import EncoderError
 from clipflow.query.search import search
-from clipflow.spec import EncoderSpec
+from clipflow.spec import ComputeSpec, EncoderSpec
 from tests.catalogues import draw, job, picture, rows
 from tests.remote_models import COMMITS, Standin, snapshot, tiny_eva, tiny_jina, tiny_nomic
 from tests.tiny_models import CAPTIONS, SIDE, edit_config, hub_layout
@@ -469,3 +470,24 @@ def test_a_job_embeds_and_a_search_asks_again(
     monkeypatch.setenv("CLIPFLOW_TRUST_REMOTE_CODE", "1")
     best = search(str(table), image=tmp_path / "one.png", k=1)
     assert best[0]["source_uri"].endswith("000001.png")
+
+
+@pytest.mark.parametrize("name", ["eva", "jina"])
+def test_openvino_gives_the_same_vectors(
+    standins: dict[str, Standin], name: str, pictures: list[Image.Image], own_cache: None
+) -> None:
+    by_torch = loaded(standins[name])
+    by_openvino = load_encoder(EncoderSpec(**standins[name].job), texts=False, compute=ComputeSpec(backend="openvino"))
+    assert isinstance(by_openvino, OpenVINOEncoder)
+    cosines = (by_torch.encode_images(pictures).astype(np.float64) * by_openvino.encode_images(pictures)).sum(axis=1)
+    assert cosines.min() >= 0.9999
+
+
+def test_code_that_counts_pictures_in_python_is_not_for_openvino(standins: dict[str, Standin], own_cache: None) -> None:
+    with pytest.raises(EncoderError, match="keeps the number of pictures"):
+        load_encoder(EncoderSpec(**standins["nomic"].job), texts=False, compute=ComputeSpec(backend="openvino"))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

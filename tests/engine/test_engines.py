@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import clipflow
@@ -65,6 +66,21 @@ def test_ray_writes_the_rows_of_this_process(
     assert without_run(rows(tmp_path / "ray.lance")) == without_run(inline_rows)
     again = clipflow.run(spec, ray=joined_ray).document()
     assert (again["version"], again["unchanged"]) == (report["version"], 72)
+
+
+def test_openvino_on_ray_gives_the_vectors_of_torch_here(tmp_path: Path, joined_ray: str) -> None:
+    draw(tmp_path / "images", range(40))
+    encoder = {"model": "demo", "precision": "fp32"}
+    made = {}
+    for backend, ray in (("torch", "none"), ("openvino", joined_ray)):
+        table = tmp_path / f"{backend}.lance"
+        clipflow.run(job(tmp_path / "images", table, encoder=encoder, compute={"backend": backend}), ray=ray)
+        made[backend] = rows(table)
+    assert len(made["torch"]) == 40
+    assert made["torch"].keys() == made["openvino"].keys()
+    for image, row in made["torch"].items():
+        one, other = (np.array(found["vector"], np.float64) for found in (row, made["openvino"][image]))
+        assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) >= 0.9999
 
 
 def test_a_worker_that_cannot_load_the_encoder_fails_the_run_in_one_sentence(tmp_path: Path, joined_ray: str) -> None:
