@@ -41,7 +41,7 @@ test-open-clip: $(OPEN_CLIP)/.installed ## the tests of the loader open-clip, in
 
 $(OPEN_CLIP)/.installed: pyproject.toml constraints-open-clip.txt
 	@test -x $(OPEN_CLIP)/bin/python || $(PYTHON) -m venv $(OPEN_CLIP)
-	@$(OPEN_CLIP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-open-clip.txt -e '.[engine,open-clip]' hypothesis psutil pytest pytest-timeout scikit-image scikit-learn 2>&1 | grep -v "^WARNING: Location" || true
+	@$(OPEN_CLIP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-open-clip.txt -e '.[engine,open-clip,openvino]' hypothesis psutil pytest pytest-timeout scikit-image scikit-learn 2>&1 | grep -v "^WARNING: Location" || true
 	@$(OPEN_CLIP)/bin/python -c 'import clipflow, open_clip' 2>&1
 	@touch $@
 

@@ -14,6 +14,7 @@ from clipflow.decode import decode
 from clipflow.encoders import Encoder, EncoderInfo, describe, load_encoder, load_preprocess
 from clipflow.encoders.open_clip_geometry import open_clip_geometry
 from clipflow.errors import EncoderError
+from clipflow.spec import ComputeSpec
 from tests.pictures import drawing, files
 
 Vectors = npt.NDArray[np.float32]
@@ -182,3 +183,20 @@ def test_workers_preprocess_without_weights(folder: Path, encoder: Encoder) -> N
 def test_a_line_is_fitted_into_a_box(folder: Path, encoder: Encoder) -> None:
     made = encoder.encode_images([Image.new("RGB", (500, 1), "red"), Image.new("RGB", (1, 500), "red")])
     assert np.isfinite(made).all()
+
+
+def test_openvino_gives_the_same_vectors(
+    folder: Path,
+    encoder: Encoder,
+    pictures: dict[str, Image.Image],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    openvino = load_encoder(
+        f"open-clip:local-dir:{folder}", precision="fp32", texts=False, compute=ComputeSpec(backend="openvino")
+    )
+    shown = list(pictures.values())
+    cosines = (encoder.encode_images(shown).astype(np.float64) * openvino.encode_images(shown)).sum(axis=1)
+    print("lowest cosine", cosines.min())
+    assert cosines.min() >= 0.9999
