@@ -64,10 +64,12 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
         TableError: There is no such table.
     """
     address = current(TableAddress.of(table, storage))
-    open_images(address)
+    runs = open_dataset(address, address.runs)
+    # A first run that failed early leaves its row, and no images.
+    images = None if runs is not None and open_dataset(address) is None else open_images(address)
     with closed_database() as db:
-        db.register("images", readable(address))
-        runs = open_dataset(address, address.runs)
+        if images is not None:
+            db.register("images", readable(address))
         db.register("runs", runs if runs is not None else RUNS.empty_table())
         try:
             statements = db.extract_statements(statement)

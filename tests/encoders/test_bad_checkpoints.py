@@ -16,8 +16,10 @@ from safetensors.torch import load_file, save_file
 
 import clipflow
 from clipflow.cli import main
-from clipflow.errors import EncoderError
+from clipflow.errors import EncoderError, QueryError
+from clipflow.query.sql import sql
 from clipflow.spec import JobSpec
+from clipflow.table.address import TableAddress
 from tests.catalogues import draw, job
 from tests.tiny_families import TINY
 from tests.tiny_models import edit_config, tiny_clip, tiny_siglip
@@ -185,7 +187,14 @@ def test_a_damaged_checkpoint_is_refused(
     model = Path(shutil.copytree(checkpoints[kind], tmp_path / "model"))
     change, said = DAMAGES[damage]
     change(model)
-    _refused(_job(images, model), said)
+    spec = _job(images, model)
+    _refused(spec, said)
+    if Path(TableAddress.of(spec.table.uri).runs).exists():
+        (run,) = sql(spec.table.uri, "select state, error from runs")
+        assert run["state"] == "failed"
+        assert said in run["error"]
+        with pytest.raises(QueryError, match="images"):
+            sql(spec.table.uri, "select * from images")
     # Nothing stands in the way of the checkpoint that was meant.
     assert clipflow.run(_job(images, checkpoints[kind]), ray="none").document()["embedded"] == 2
 
