@@ -13,6 +13,7 @@ import pytest
 
 from clipflow_airflow.sketch import Sketch
 from clipflow_airflow.stack import Stack
+from tests.airflow.runs import patiently
 from tests.catalogues import picture, rows
 
 DAG = "watched_uploads"
@@ -46,12 +47,13 @@ class Uploads:
 
     def events(self) -> list[dict[str, Any]]:
         """What the watcher has sent, oldest first."""
-        found = self.stack.get("/assets/events?order_by=timestamp&limit=100&name_pattern=clip_uploads")["asset_events"]
+        path = "/assets/events?order_by=timestamp&limit=100&name_pattern=clip_uploads"
+        found = patiently(lambda: self.stack.get(path))["asset_events"]
         return [event["extra"]["payload"] for event in found if event["extra"].get("from_trigger")]
 
     def runs(self) -> list[dict[str, Any]]:
         """The runs of the DAG."""
-        found: list[dict[str, Any]] = self.stack.get(f"/dags/{DAG}/dagRuns?limit=100")["dag_runs"]
+        found: list[dict[str, Any]] = patiently(lambda: self.stack.get(f"/dags/{DAG}/dagRuns?limit=100"))["dag_runs"]
         return found
 
 
@@ -77,7 +79,7 @@ def uploads(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     # The same DAG under another name, told by its own variables where to look.
     file.write_text(f"import os\nos.environ |= {variables!r}\n{text}", encoding="utf-8")
     try:
-        until(lambda: DAG in [dag["dag_id"] for dag in stack.get("/dags?limit=100")["dags"]])
+        until(lambda: DAG in [dag["dag_id"] for dag in patiently(lambda: stack.get("/dags?limit=100"))["dags"]])
         stack.patch(f"/dags/{DAG}", {"is_paused": False})
         yield made
     finally:
