@@ -3,7 +3,8 @@
     python -m benchmarks.guard
 
 Ratios of what one more image costs, in CPU-seconds, with bounds far enough below what is usual that a busy
-machine does not reach them. Of each contestant's runs the cheapest count: other work only makes them dearer.
+machine does not reach them. Of each contestant's runs the cheapest count, because other work only makes them dearer;
+where a bound is missed all the same, more rounds tell a slow program from an unlucky minute.
 """
 
 import sys
@@ -13,13 +14,13 @@ from pathlib import Path
 import torch
 from tabulate import tabulate
 
-from benchmarks.contestants import Contestant, chosen
+from benchmarks.contestants import chosen
 from benchmarks.embed import counts, draw, prepare, rounds
 from benchmarks.figures import Run
 from clipflow.encoders.precision import choose_precision
 
 _SIZE = "640x480"
-_ROUNDS = 2
+_ROUNDS, _MOST_ROUNDS = 2, 5
 _IMAGES, _SLOW_IMAGES = 160, 48
 _COSINE = 0.999
 
@@ -33,14 +34,18 @@ def at_least() -> dict[str, float]:
 def main() -> int:
     """Measure, print, judge."""
     contestants = chosen(["a", "h"])
+    runs: list[Run] = []
     with tempfile.TemporaryDirectory(prefix="clipflow-bench-") as folder:
-        runs = _measure(Path(folder), contestants)
-    ours = _cheapest(runs, "h")
-    held = [
-        (f"({letter}) costs at least {least} times (h)", _cheapest(runs, letter) / ours, least)
-        for letter, least in at_least().items()
-    ]
-    held.append((f"vectors of (h) are those of (b), cosine at least {_COSINE}", min(r.cosine for r in runs), _COSINE))
+        home = Path(folder)
+        prepare(home)
+        draw(home, _SIZE, {count for one in contestants for count in counts(one, _IMAGES, _SLOW_IMAGES)})
+        for number in range(_MOST_ROUNDS):
+            for run in rounds(home, contestants, _IMAGES, _SLOW_IMAGES, _SIZE, 0, number):
+                print(run.short(), file=sys.stderr, flush=True)
+                runs.append(run)
+            if number + 1 >= _ROUNDS and all(found >= least for _, found, least in _held(runs)):
+                break
+    held = _held(runs)
     print(
         tabulate(
             [(what, f"{found:.4g}", "yes" if found >= least else "NO") for what, found, least in held],
@@ -51,15 +56,16 @@ def main() -> int:
     return 0 if all(found >= least for _, found, least in held) else 1
 
 
-def _measure(home: Path, contestants: list[Contestant]) -> list[Run]:
-    prepare(home)
-    draw(home, _SIZE, {count for one in contestants for count in counts(one, _IMAGES, _SLOW_IMAGES)})
-    runs = []
-    for number in range(_ROUNDS):
-        for run in rounds(home, contestants, _IMAGES, _SLOW_IMAGES, _SIZE, 0, number):
-            print(run.short(), file=sys.stderr, flush=True)
-            runs.append(run)
-    return runs
+def _held(runs: list[Run]) -> list[tuple[str, float, float]]:
+    """What must hold, what was found, and the least that it may be."""
+    ours = _cheapest(runs, "h")
+    return [
+        *(
+            (f"({letter}) costs at least {least} times (h)", _cheapest(runs, letter) / ours, least)
+            for letter, least in at_least().items()
+        ),
+        (f"vectors of (h) are those of (b), cosine at least {_COSINE}", min(run.cosine for run in runs), _COSINE),
+    ]
 
 
 def _cheapest(runs: list[Run], letter: str) -> float:
