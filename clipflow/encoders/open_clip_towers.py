@@ -76,9 +76,9 @@ class OpenClipEncoder(TorchEncoder):
         """int64 [N, length]."""
         return self._tokenizer(list(texts))  # type: ignore[no-any-return]
 
-    def cast_image_side(self, dtype: torch.dtype) -> None:
+    def image_side(self) -> list[torch.nn.Module]:
         """See `TorchEncoder`."""
-        self.model.visual.to(dtype)
+        return [self.model.visual]
 
     def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor]:
         """See `TorchEncoder`."""

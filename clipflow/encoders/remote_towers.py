@@ -77,10 +77,9 @@ class RemoteEncoder(TorchEncoder):
         """int64 [N, length] per input of the text side."""
         return self._tokenizer(texts)
 
-    def cast_image_side(self, dtype: torch.dtype) -> None:
+    def image_side(self) -> list[torch.nn.Module]:
         """See `TorchEncoder`."""
-        for part in self._convention.image_side:
-            self.model.get_submodule(part).to(dtype)
+        return [self.model.get_submodule(part) for part in self._convention.image_side]
 
     def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor] | None:
         """See `TorchEncoder`; an image processor that is foreign code needs torchvision, and is not run."""

@@ -18,6 +18,8 @@ LEAST_COSINE = 0.9995
 """Between our way and the library's, both in fp32: resized pixels may differ by one grey level."""
 LEAST_COSINE_HALF = 0.99
 """Between half precision and fp32; trained checkpoints keep 0.999, random ones less."""
+LEAST_COSINE_PACKED = 0.999
+"""Between packed layers and plain ones, both in bf16: another order of roundings, as between sizes of batches."""
 _TEXT = "A photo of Two cups, and a spoon."
 # Beside a longer one, a text is padded; alone it is not, wherever padding is to the longest.
 _LONGER = "A photo of a kitchen with seven plates, " + _TEXT

@@ -1,7 +1,7 @@
 """What all encoders share that compute with torch: pixels to inputs, batches of texts, precision, self-check."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,16 @@ from clipflow.encoders.base import Encoder, Pixels, Preprocess, Vectors, normali
 from clipflow.encoders.device import COMPILER, Compute, Feed, has_many_convolutions
 from clipflow.encoders.geometry import Geometry
 from clipflow.encoders.info import EncoderInfo
+from clipflow.encoders.packed_layers import fold_quick_gelu, pack
 from clipflow.encoders.patches import patched
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
-from clipflow.encoders.self_check import check_image_side, check_precision, check_text_side, picture
+from clipflow.encoders.self_check import (
+    LEAST_COSINE_PACKED,
+    check_image_side,
+    check_precision,
+    check_text_side,
+    picture,
+)
 from clipflow.errors import EncoderError
 from clipflow.spec import ComputeSpec
 
@@ -70,8 +77,8 @@ class TorchEncoder(Encoder):
         """What the text side takes."""
 
     @abstractmethod
-    def cast_image_side(self, dtype: torch.dtype) -> None:
-        """Give what images go through another type: labels and captions are few, and keep fp32 everywhere."""
+    def image_side(self) -> Iterable[torch.nn.Module | torch.nn.Parameter]:
+        """What images alone go through. It gets another precision: texts are few, and keep fp32 everywhere."""
 
     @abstractmethod
     def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor] | None:
@@ -90,6 +97,8 @@ class TorchEncoder(Encoder):
         if compute.compile:
             # Every further shape would be compiled anew.
             self._compute = torch.compile(self.raw_images, dynamic=False, backend=COMPILER)
+        elif self.device.type == "cpu" and self._dtype == torch.bfloat16:
+            self._pack()
         if compute.compile or gpu:
             self._feed = Feed(self.device, compute.images_at_once(gpu=gpu))
 
@@ -109,8 +118,18 @@ class TorchEncoder(Encoder):
         if self.precision == "fp32":
             return
         self._dtype = DTYPES[self.precision]
-        self.cast_image_side(self._dtype)
+        for part in self.image_side():
+            if isinstance(part, torch.nn.Module):
+                fold_quick_gelu(part)
+                part.to(self._dtype)
+            else:
+                part.data = part.data.to(self._dtype)
         check_precision(self, shown, exact)
+
+    def _pack(self) -> None:
+        shown = [self.preprocess(picture())]
+        plain = self.encode_pixels(shown)
+        pack(self.model, lambda: float((self.encode_pixels(shown) * plain).sum()) >= LEAST_COSINE_PACKED)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:

@@ -62,14 +62,14 @@ class TransformersEncoder(TorchEncoder):
         """int64 [N, length] per input of the text side."""
         return self._tokenizer(texts)
 
-    def cast_image_side(self, dtype: torch.dtype) -> None:
+    def image_side(self) -> Iterator[torch.nn.Module | torch.nn.Parameter]:
         """See `TorchEncoder`."""
         for name, part in self.model.named_children():
             if name not in TEXT_PARTS:
-                part.to(dtype)
+                yield part
         for name, parameter in self.model.named_parameters(recurse=False):
             if name not in ("logit_scale", "logit_bias"):
-                parameter.data = parameter.data.to(dtype)
+                yield parameter
 
     def library_pixels(self, rgb: Pixels) -> dict[str, torch.Tensor]:
         """See `TorchEncoder`."""

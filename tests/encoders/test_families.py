@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clipflow.decode import decode
 from clipflow.encoders import Encoder, describe, load_encoder
 from clipflow.encoders.families import FAMILIES
+from clipflow.encoders.packed_layers import PackedLinear
 from clipflow.errors import EncoderError
-from clipflow.spec import EncoderSpec
+from clipflow.spec import ComputeSpec, EncoderSpec
 from tests.library import Library
 from tests.pictures import encoded, files
 from tests.tiny_families import TINY
@@ -99,6 +101,16 @@ def test_bf16_keeps_every_vector(family: tuple[str, Path], encoder: Encoder, pic
     half = load_encoder(str(family[1]), precision="bf16")
     assert half.precision == "bf16"
     assert (half.encode_images(pictures) * encoder.encode_images(pictures)).sum(axis=1).min() >= 0.999
+
+
+def test_packed_layers_keep_every_vector(
+    family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]
+) -> None:
+    packed = load_encoder(str(family[1]), precision="bf16", compute=ComputeSpec())
+    layers = list(packed.model.modules())
+    assert any(isinstance(layer, PackedLinear) for layer in layers)
+    assert not any(type(layer) is torch.nn.Linear and layer.weight.dtype == torch.bfloat16 for layer in layers)
+    assert (packed.encode_images(pictures) * encoder.encode_images(pictures)).sum(axis=1).min() >= 0.999
 
 
 def test_leading_dimensions_are_cut_then_normalised(
