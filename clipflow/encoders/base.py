@@ -70,7 +70,7 @@ class Encoder(ABC):
         """
 
     def tune(self, compute: ComputeSpec) -> None:  # noqa: B027 - most have nothing to tune
-        """Take over what a job says of computing; vectors stay the same."""
+        """Take over what a job says of computing; vectors stay the same, up to the roundings of the precision."""
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Pillow images of any mode to float32 [N, dim], by the policy of `clipflow.decode`.
