@@ -98,6 +98,17 @@ def test_a_gate_is_no_perceptron() -> None:
 
 
 @torch.inference_mode()
+def test_an_activation_of_pictures_only_is_left_alone() -> None:
+    block = Perceptron(NAMES[1], lambda values: values * values.mean((-2, -1), keepdim=True))
+    exact = block(values())
+    fold_quick_gelu(block)
+    block.bfloat16()
+    assert pack(block, lambda: True)
+    assert isinstance(block.act, Activation)
+    assert torch.allclose(block(values(torch.bfloat16)).float(), exact, atol=0.05 * exact.abs().max().item())
+
+
+@torch.inference_mode()
 def test_fp32_stays_as_it_is() -> None:
     block = Perceptron(NAMES[0], functional.gelu)
     assert not pack(block, lambda: True)

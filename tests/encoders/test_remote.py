@@ -135,8 +135,11 @@ def test_without_texts_the_image_side_is_loaded_alone(standin: Standin, pictures
     assert names & {"vision_model", "patch"}
 
 
-def test_bf16_is_of_the_image_side_alone(standin: Standin, pictures: list[Image.Image]) -> None:
-    half = loaded(standin, precision="bf16")
+@pytest.mark.parametrize("compute", [None, ComputeSpec()], ids=["plain", "packed"])
+def test_bf16_is_of_the_image_side_alone(
+    standin: Standin, pictures: list[Image.Image], compute: ComputeSpec | None
+) -> None:
+    half = load_encoder(EncoderSpec(**standin.job), precision="bf16", compute=compute)
     assert (half.encode_images(pictures) * authors_images(standin, pictures)).sum(axis=1).min() >= 0.999
     if half.info.has_text:
         assert (half.encode_texts(CAPTIONS) * authors_texts(standin, CAPTIONS)).sum(axis=1).min() >= 0.99999

@@ -130,8 +130,9 @@ def test_images_spread(encoder: Encoder, pictures: dict[str, Image.Image]) -> No
     assert (vectors @ vectors.T).min() < 0.98
 
 
-def test_bf16_is_close_and_texts_stay_fp32(folder: Path, encoder: Encoder) -> None:
-    half = load_encoder(f"open-clip:local-dir:{folder}", precision="bf16")
+@pytest.mark.parametrize("compute", [None, ComputeSpec()], ids=["plain", "packed"])
+def test_bf16_is_close_and_texts_stay_fp32(folder: Path, encoder: Encoder, compute: ComputeSpec | None) -> None:
+    half = load_encoder(f"open-clip:local-dir:{folder}", precision="bf16", compute=compute)
     shown = [drawing(), Image.fromarray(decode(files()["jpeg_baseline"], 10**8).rgb)]
     cosines = (half.encode_images(shown) * encoder.encode_images(shown)).sum(axis=1)
     print("lowest cosine", float(cosines.min()))
