@@ -6,13 +6,13 @@ the activation to passes of its own. What is used instead are the operators that
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-QUICK = 1.702
+_QUICK = 1.702
 """QuickGELU is x * sigmoid(1.702 x): Hendrycks and Gimpel, Gaussian Error Linear Units, 2016, section 2."""
 _PERCEPTRONS = (("fc1", "activation_fn", "fc2"), ("fc1", "act", "fc2"), ("c_fc", "gelu", "c_proj"))
 """What transformers, timm and open_clip call the layers of a block's perceptron, in the order they are applied."""
@@ -64,6 +64,13 @@ class PackedLinear(nn.Module):
         )
         return made
 
+    def unpacked(self) -> nn.Linear:
+        """The layer as it was, without the activation: packing moves numbers and rounds none."""
+        outputs, inputs = self.weight.shape
+        layer = nn.Linear(inputs, outputs, device="meta")
+        layer.weight, layer.bias = nn.Parameter(self._packed.to_dense()), self._bias
+        return layer
+
 
 def fold_quick_gelu(part: nn.Module) -> None:
     """Make QuickGELU the SiLU that it is up to a factor, which goes into the weights around it; best in fp32.
@@ -71,10 +78,10 @@ def fold_quick_gelu(part: nn.Module) -> None:
     With y = 1.702 x, x * sigmoid(1.702 x) is silu(y) / 1.702: one pass of the activation instead of three.
     """
     for block, (first, activation, second) in _perceptrons(part):
-        if not _computes(getattr(block, activation), lambda values: values * torch.sigmoid(QUICK * values)):
+        if not _computes(getattr(block, activation), lambda values: values * torch.sigmoid(_QUICK * values)):
             continue
         before, after = getattr(block, first), getattr(block, second)
-        for parameter, factor in ((before.weight, QUICK), (before.bias, QUICK), (after.weight, 1 / QUICK)):
+        for parameter, factor in ((before.weight, _QUICK), (before.bias, _QUICK), (after.weight, 1 / _QUICK)):
             if parameter is not None:
                 # Not in place: weights may be the file itself, mapped.
                 parameter.data = parameter.data * factor
@@ -92,29 +99,35 @@ def pack(model: nn.Module, alike: Callable[[], bool]) -> bool:
         Whether layers are packed. Without the operators, where a model's code reads weights itself, or where the
         packed model gives something else, they are as they were.
     """
-    replaced: list[tuple[nn.Module, str, Any]] = []
-
-    def replace(parent: nn.Module, name: str, other: nn.Module) -> None:
-        replaced.append((parent, name, getattr(parent, name)))
-        setattr(parent, name, other)
-
+    # Of layers none is kept: each packed one finds room where the last plain one was.
+    fused: list[tuple[nn.Module, str, nn.Module]] = []
     try:
         for block, (first, activation, _) in list(_perceptrons(model)):
-            epilogue = next((found for plain, found in _FUSED if _computes(getattr(block, activation), plain)), None)
+            function = getattr(block, activation)
+            epilogue = next((found for plain, found in _FUSED if _computes(function, plain)), None)
             if epilogue is not None and _is_plain(getattr(block, first)):
-                replace(block, first, PackedLinear(getattr(block, first), epilogue))
-                replace(block, activation, nn.Identity())
-        for parent in list(model.modules()):
-            for name, layer in list(parent.named_children()):
-                if _is_plain(layer):
-                    replace(parent, name, PackedLinear(layer, _Epilogue()))
+                setattr(block, first, PackedLinear(getattr(block, first), epilogue))
+                setattr(block, activation, nn.Identity())
+                fused.append((block, activation, function))
+        for parent, name, layer in _children(model):
+            if _is_plain(layer):
+                setattr(parent, name, PackedLinear(layer, _Epilogue()))
         if alike():
-            return bool(replaced)
+            return any(isinstance(layer, PackedLinear) for layer in model.modules())
     except (AttributeError, RuntimeError, TypeError):
         pass
-    for parent, name, layer in reversed(replaced):
-        setattr(parent, name, layer)
+    for parent, name, layer in _children(model):
+        if isinstance(layer, PackedLinear):
+            setattr(parent, name, layer.unpacked())
+    for block, activation, function in fused:
+        setattr(block, activation, function)
     return False
+
+
+def _children(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            yield parent, name, child
 
 
 def _is_plain(layer: nn.Module) -> TypeGuard[nn.Linear]:

@@ -18,7 +18,7 @@ LEAST_COSINE = 0.9995
 """Between our way and the library's, both in fp32: resized pixels may differ by one grey level."""
 LEAST_COSINE_HALF = 0.99
 """Between half precision and fp32; trained checkpoints keep 0.999, random ones less."""
-LEAST_COSINE_PACKED = 0.999
+_LEAST_COSINE_PACKED = 0.999
 """Between packed layers and plain ones, both in bf16: another order of roundings, as between sizes of batches."""
 _TEXT = "A photo of Two cups, and a spoon."
 # Beside a longer one, a text is padded; alone it is not, wherever padding is to the longest.
@@ -52,8 +52,12 @@ def check_text_side(encoder: "TorchEncoder") -> None:
     _compare(encoder, "text", ours, ours if given is None else encoder.text_vectors(given))
 
 
-def check_precision(encoder: "TorchEncoder", rgb: Pixels, exact: Vectors) -> None:
-    """Raises EncoderError unless the encoder, in its precision by now, agrees with its own fp32 on a picture."""
+def check_precision(encoder: "TorchEncoder", rgb: Pixels, exact: Vectors) -> Vectors:
+    """The vector of a picture in the encoder's precision, float32 [1, dim], once it agrees with its own fp32.
+
+    Raises:
+        EncoderError: It does not.
+    """
     made = encoder.encode_pixels([encoder.preprocess(rgb)])
     cosine = float((made * exact).sum())
     if not cosine >= LEAST_COSINE_HALF:
@@ -61,6 +65,13 @@ def check_precision(encoder: "TorchEncoder", rgb: Pixels, exact: Vectors) -> Non
             f"{encoder.info.model} in {encoder.precision} has a cosine of {cosine:.4f} to itself in fp32.",
             "Set encoder.precision: fp32.",
         )
+    return made
+
+
+def still_gives(encoder: "TorchEncoder", rgb: Pixels, vector: Vectors) -> bool:
+    """Whether an encoder, with packed layers by now, gives a picture's vector in its precision as before."""
+    made = encoder.encode_pixels([encoder.preprocess(rgb)])
+    return float((made * vector).sum()) >= _LEAST_COSINE_PACKED
 
 
 def _compare(encoder: "TorchEncoder", what: str, ours: Vectors, theirs: Vectors) -> None:

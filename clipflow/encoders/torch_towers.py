@@ -14,13 +14,7 @@ from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.packed_layers import fold_quick_gelu, pack
 from clipflow.encoders.patches import patched
 from clipflow.encoders.precision import DTYPES, choose_device, choose_precision
-from clipflow.encoders.self_check import (
-    LEAST_COSINE_PACKED,
-    check_image_side,
-    check_precision,
-    check_text_side,
-    picture,
-)
+from clipflow.encoders.self_check import check_image_side, check_precision, check_text_side, picture, still_gives
 from clipflow.errors import EncoderError
 from clipflow.spec import ComputeSpec
 
@@ -98,7 +92,7 @@ class TorchEncoder(Encoder):
             # Every further shape would be compiled anew.
             self._compute = torch.compile(self.raw_images, dynamic=False, backend=COMPILER)
         elif self.device.type == "cpu" and self._dtype == torch.bfloat16:
-            self._pack()
+            pack(self.model, lambda: still_gives(self, picture(), self._settled))
         if compute.compile or gpu:
             self._feed = Feed(self.device, compute.images_at_once(gpu=gpu))
 
@@ -124,12 +118,7 @@ class TorchEncoder(Encoder):
                 part.to(self._dtype)
             else:
                 part.data = part.data.to(self._dtype)
-        check_precision(self, shown, exact)
-
-    def _pack(self) -> None:
-        shown = [self.preprocess(picture())]
-        plain = self.encode_pixels(shown)
-        pack(self.model, lambda: float((self.encode_pixels(shown) * plain).sum()) >= LEAST_COSINE_PACKED)
+        self._settled = check_precision(self, shown, exact)
 
     @torch.inference_mode()
     def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:
