@@ -37,8 +37,12 @@ class Run:
         return cls(stack, dag_id, run_id, task_id)
 
     @property
+    def run_path(self) -> str:
+        return f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}"
+
+    @property
     def path(self) -> str:
-        return f"/dags/{self.dag_id}/dagRuns/{quote(self.run_id)}/taskInstances/{self.task_id}"
+        return f"{self.run_path}/taskInstances/{self.task_id}"
 
     def instance(self) -> dict[str, Any]:
         found: dict[str, Any] = patiently(lambda: self.stack.get(self.path))
@@ -53,6 +57,18 @@ class Run:
             return found if found["state"] in wanted else None
 
         return until(look, seconds, f"{self.dag_id} {self.run_id} in {wanted}")
+
+    def wait_end(self) -> None:
+        """Wait until the run itself is over: it outlasts its last task until the scheduler looks.
+
+        In between Airflow deletes no run, and may forget a clear: its scheduler ends the run with what it read before.
+        """
+
+        def look() -> bool | None:
+            found = patiently(lambda: self.stack.get(self.run_path))
+            return found["state"] in ("success", "failed") or None
+
+        until(look, 60, f"{self.dag_id} {self.run_id} is over")
 
     def log(self, attempt: int = 1) -> list[str]:
         found = patiently(lambda: self.stack.get(f"{self.path}/logs/{attempt}?full_content=true"))

@@ -170,6 +170,7 @@ def test_errors_decide_about_retries(start: Any) -> None:
 def test_a_finished_task_can_be_cleared(start: Any) -> None:
     run = start("x", seconds="1")
     assert run.wait()["state"] == "success"
+    run.wait_end()
     run.clear()
     until(lambda: True if len(run.jobs()) == 2 else None, 60, "another job")
     assert run.wait()["state"] == "success"
@@ -182,10 +183,8 @@ def test_a_finished_task_can_be_cleared(start: Any) -> None:
 
 def test_a_run_that_is_made_again_has_a_job_of_its_own(stack: Stack, start: Any) -> None:
     run = start("x", seconds="1")
-    path = f"/dags/nap/dagRuns/{run.run_id}"
-    # Airflow deletes no run that goes on, and a run outlasts its last task.
-    until(lambda: True if stack.get(path)["state"] == "success" else None, 60, "the end of the run")
-    stack.delete(path)
+    run.wait_end()
+    stack.delete(run.run_path)
     again = Run.start(stack, "nap", run.run_id, seconds="1")
     assert again.wait()["state"] == "success"
     assert again.jobs() == {"0": "SUCCEEDED", "0-1": "SUCCEEDED"}
