@@ -4,6 +4,7 @@ Luma is ITU-R BT.601-2 as Pillow computes it: (19595 R + 38470 G + 7471 B + 3276
 """
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -175,6 +176,7 @@ def shrink(grey: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
 
 
+@lru_cache(maxsize=8)  # pictures of a catalogue often share their width
 def _lanczos(width: int) -> tuple[list[int], list[int], npt.NDArray[np.float64]]:
     """Pillow's weights for `width` pixels to 32: of each group of columns the window in the row, and its matrix."""
     scale = width / _SIDE
