@@ -97,7 +97,7 @@ def test_a_partition_for_each_day(stack: Stack, uploads: Catalogue, tmp_path: Pa
     }
     with awake(stack, "clip_embed_partitions"):
         patiently(lambda: stack.post("/backfills", body))
-        found = until(lambda: runs(stack, "clip_embed_partitions", "embed_images")[1:] and True, 60, "two runs")
+        found = until(lambda: runs(stack, "clip_embed_partitions", "embed_images")[1:] and True, 120, "two runs")
         assert found
         for run in runs(stack, "clip_embed_partitions", "embed_images"):
             assert run.wait(seconds=240)["state"] == "success"

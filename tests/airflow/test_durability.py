@@ -11,7 +11,7 @@ import pytest
 from clipflow_airflow.stack import Stack
 from tests.airflow.runs import Run, until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 ONE = {"0": "SUCCEEDED"}
 
@@ -30,7 +30,7 @@ def start(stack: Stack, request: pytest.FixtureRequest) -> Any:
 def halted(stack: Stack, run: Run) -> int:
     """The process of a task that halts where it was told to."""
     marker = Path(stack.environment["CLIPFLOW_TEST_HALTS"]) / run.run_id
-    return int(until(lambda: marker.read_text() if marker.exists() else None, 60, f"{run.run_id} halts"))
+    return int(until(lambda: marker.read_text() if marker.exists() else None, 120, f"{run.run_id} halts"))
 
 
 def told(run: Run, attempt: int = 1) -> list[int]:
@@ -60,9 +60,9 @@ def test_the_triggerer_ends_while_polling(stack: Stack, start: Any, signal_sent:
     runs = [start(f"{n}", seconds="30") for n in range(2)]
     for run in runs:
         run.wait("deferred")
-        until(lambda run=run: told(run) or None, 60, "the first lines")  # type: ignore[misc]
+        until(lambda run=run: told(run) or None, 120, "the first lines")  # type: ignore[misc]
     stack.kill("triggerer", signal_sent)
-    until(lambda: "triggerer" in stack.ended() or None, 60, "the triggerer ends")
+    until(lambda: "triggerer" in stack.ended() or None, 120, "the triggerer ends")
     assert all(run.jobs() == {"0": "RUNNING"} for run in runs)
     stack.start("triggerer")
     for run in runs:
@@ -123,7 +123,7 @@ def test_ended_while_its_job_was_being_started(stack: Stack, start: Any) -> None
     task = halted(stack, run)
     run.mark("failed")
     run.wait_jobs({"0": "STOPPED"})
-    until(lambda: None if psutil.pid_exists(task) else True, 60, "the task's process ends")
+    until(lambda: None if psutil.pid_exists(task) else True, 120, "the task's process ends")
     assert run.instance()["state"] == "failed"
 
 
@@ -141,7 +141,7 @@ def test_what_was_cleared_in_nobodys_presence_is_stopped(stack: Stack, start: An
     run.clear()
     run.wait_jobs({"0": "STOPPED", "1": "RUNNING"})
     stack.start("triggerer")
-    until(lambda: told(run, 2) or None, 60, "the new triggerer follows the job")
+    until(lambda: told(run, 2) or None, 120, "the new triggerer follows the job")
     run.mark("success")
     run.wait_jobs({"0": "STOPPED", "1": "STOPPED"})
 
@@ -172,7 +172,7 @@ def test_a_finished_task_can_be_cleared(start: Any) -> None:
     assert run.wait()["state"] == "success"
     run.wait_end()
     run.clear()
-    until(lambda: True if len(run.jobs()) == 2 else None, 60, "another job")
+    until(lambda: True if len(run.jobs()) == 2 else None, 120, "another job")
     assert run.wait()["state"] == "success"
     first, again = run.jobs().items()
     assert first == ("0", "SUCCEEDED")

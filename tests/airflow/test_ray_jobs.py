@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DAG = "clip_embed_daily"
 PER_DAY = 8
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_drivers_and_actors_killed_on_ray_lose_and_double_nothing(tmp_path: Path
         grow(tmp_path / "images", turn)
         process = start(spec, tmp_path, standing_ray.address)
         killed = kill_an_actor(standing_ray, process, chance)
-        assert process.wait(120) == 0, (tmp_path / "log.txt").read_text()[-2000:]
+        assert process.wait(300) == 0, (tmp_path / "log.txt").read_text()[-2000:]
     assert killed
     assert_whole(spec, tmp_path, (DRIVER_KILLS_ON_RAY + ACTOR_KILLS) * NEW_IMAGES)
 
@@ -119,7 +119,7 @@ def test_two_runs_over_the_same_images_at_once(tmp_path: Path) -> None:
     draw(tmp_path / "images", range(80))
     spec = spec_of(tmp_path, pause=5)
     processes = [start(spec, tmp_path, "none") for _ in range(3)]
-    assert [process.wait(100) for process in processes] == [0, 0, 0]
+    assert [process.wait(300) for process in processes] == [0, 0, 0]
     assert_whole(spec, tmp_path, 80)
     runs = clipflow.open(tmp_path / "t.lance").sql("select * from runs where state = 'done' and from_version is null")
     for run in runs:

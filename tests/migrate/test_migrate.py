@@ -195,7 +195,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     committed: dict[str, Any] = {}
     for least in (6, 12):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not new.exists() or lance.dataset(str(new)).count_rows() < least:
             assert time.monotonic() < deadline, "the migration has committed nothing"
             time.sleep(0.02)
@@ -222,12 +222,12 @@ def test_beside_a_run_no_row_is_left_behind(tmp_path: Path) -> None:
     (tmp_path / "job.json").write_text(json.dumps(spec.body()))
     command = [sys.executable, "-m", "clipflow", "run", str(tmp_path / "job.json"), "--ray", "none", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while lance.dataset(spec.table.uri).count_rows() < 12:
         assert time.monotonic() < deadline, "the run has committed nothing"
         time.sleep(0.005)
     report = moved(spec)
-    document = json.loads(process.communicate(timeout=60)[0])
+    document = json.loads(process.communicate(timeout=180)[0])
     # Readers were switched under the run: what it had committed went over, and the rest goes into the new table.
     assert document["error"]["class"] == "TableError"
     assert 12 <= len(rows(report.table)) < 60
