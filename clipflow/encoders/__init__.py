@@ -9,8 +9,8 @@ from functools import cache
 from typing import cast
 
 from clipflow.encoders.base import Drafting, Encoder, Loader, Preprocess, Vectors, normalised
-from clipflow.encoders.collection import paused_collection
 from clipflow.encoders.info import Decode, EncoderInfo
+from clipflow.encoders.loading import loading
 from clipflow.encoders.openvino_check import check_backend
 from clipflow.encoders.registry import find_loader, loader_name
 from clipflow.encoders.remote_code import READERS, code_revision
@@ -54,7 +54,7 @@ def describe(spec: EncoderSpec | str, decode: Decode = "exact") -> EncoderInfo:
     return info.drafting()
 
 
-@paused_collection()
+@loading()
 def load_encoder(
     spec: EncoderSpec | str,
     *,
