@@ -6,7 +6,7 @@ from typing import Any
 
 import sentencepiece
 import torch
-from tokenizers import pre_tokenizers, trainers
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -105,23 +105,20 @@ def spread(model: Any) -> Any:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """CLIP's own, trained on `CAPTIONS`."""
-    bpe = CLIPTokenizer().backend_tokenizer
-    bpe.train_from_iterator(
-        CAPTIONS,
-        trainers.BpeTrainer(
-            vocab_size=400,
-            end_of_word_suffix="</w>",
-            show_progress=False,
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        ),
-    )
-    model = json.loads(bpe.to_str())["model"]
-    vocab = {word: i for i, word in enumerate(word for word in model["vocab"] if not word.startswith("<|"))}
+    """CLIP's own, with the beginnings of the words of `CAPTIONS` as its merges.
+
+    Not trained: the trainer breaks ties by chance, and every run would have another model.
+    """
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = []
+    for word in dict.fromkeys(" ".join(CAPTIONS).replace(",", "").split()):
+        *inner, last = word
+        for at, sign in enumerate([*inner[1:], f"{last}</w>"] if inner else [], 1):
+            merges.append((word[:at], sign))
+    merges = list(dict.fromkeys(merges))
+    words = [*alphabet, *(f"{sign}</w>" for sign in alphabet), *dict.fromkeys("".join(pair) for pair in merges)]
     # The text side finds the end of a text as its highest id.
-    vocab["<|startoftext|>"] = len(vocab)
-    vocab["<|endoftext|>"] = len(vocab)
-    merges = [tuple(pair) for pair in model["merges"]]
+    vocab = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CLIP_LENGTH)
 
 
