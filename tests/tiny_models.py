@@ -1,6 +1,8 @@
 """Tiny checkpoints with random weights, built offline: small enough for a test, laid out as the real ones are."""
 
 import json
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,21 +107,30 @@ def spread(model: Any) -> Any:
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """CLIP's own, with the beginnings of the words of `CAPTIONS` as its merges.
+    """CLIP's own, with merges learned from `CAPTIONS`.
 
-    Not trained: the trainer breaks ties by chance, and every run would have another model.
+    By hand: the library's trainer breaks ties by chance, and every run would have another model.
     """
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [[*word[:-1], f"{word[-1]}</w>"] for word in " ".join(CAPTIONS).replace(",", "").split()]
     merges = []
-    for word in dict.fromkeys(" ".join(CAPTIONS).replace(",", "").split()):
-        *inner, last = word
-        for at, sign in enumerate([*inner[1:], f"{last}</w>"] if inner else [], 1):
-            merges.append((word[:at], sign))
-    merges = list(dict.fromkeys(merges))
-    words = [*alphabet, *(f"{sign}</w>" for sign in alphabet), *dict.fromkeys("".join(pair) for pair in merges)]
+    while pairs := Counter(pair for word in words for pair in pairwise(word)):
+        merges.append(max(pairs, key=lambda pair: (pairs[pair], pair)))
+        words = [_merged(word, merges[-1]) for word in words]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    known = [*alphabet, *(f"{sign}</w>" for sign in alphabet), *dict.fromkeys("".join(pair) for pair in merges)]
     # The text side finds the end of a text as its highest id.
-    vocab = {word: i for i, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    vocab = {word: i for i, word in enumerate([*known, "<|startoftext|>", "<|endoftext|>"])}
     return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CLIP_LENGTH)
+
+
+def _merged(word: list[str], pair: tuple[str, str]) -> list[str]:
+    made: list[str] = []
+    for sign in word:
+        if made and (made[-1], sign) == pair:
+            made[-1] += sign
+        else:
+            made.append(sign)
+    return made
 
 
 def _siglip_tokenizer(folder: Path) -> SiglipTokenizer:
