@@ -55,8 +55,8 @@ def main() -> None:
             for name, engine in (("none", "none"), ("local", "local"), ("a Ray that stands", address)):
                 job = _job(home, f"{turn}-{engine.partition(':')[0]}")
                 taken = (*_run(job, engine), *_run(job, engine))
-                # The first turn warms the files' pages, and the workers that a standing Ray keeps.
-                found.setdefault(name, []).extend([taken] if turn else [])
+                if turn:  # The first warms the files' pages, and the workers that a standing Ray keeps.
+                    found.setdefault(name, []).append(taken)
     rows = [(name, *(median(column) for column in zip(*taken, strict=True))) for name, taken in found.items()]
     headers = ("--ray", "wall s", "CPU s", "again, wall s", "again, CPU s")
     print(tabulate(rows, headers=headers, floatfmt=".1f", tablefmt="github"))
