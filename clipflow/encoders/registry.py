@@ -31,6 +31,11 @@ def names() -> list[str]:
     return sorted({*_BUILT_IN, *entry_points(group=GROUP).names})
 
 
+def computes_with_torch(name: str) -> bool:
+    """Whether a loader is known to compute with torch; of other packages' loaders nobody knows before they load."""
+    return name in _BUILT_IN
+
+
 def find_loader(name: str) -> Loader:
     """The loader of that name.
 

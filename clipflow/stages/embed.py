@@ -1,8 +1,10 @@
 """embed ▸ score ▸ judge: rows with pixels get their vector, all rows their scores and verdict."""
 
+import sys
 import threading
 import time
 from datetime import UTC, datetime
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from clipflow.assignment import Assignment
 from clipflow.columns import with_columns, with_values
 from clipflow.encoders import load_encoder
 from clipflow.encoders.base import batch
+from clipflow.encoders.registry import computes_with_torch
 from clipflow.errors import EncoderMismatch
 from clipflow.policy.judge import judge, score
 from clipflow.policy.scorers import find_scorer
@@ -23,20 +26,17 @@ class Embed:
     """The stage that needs the encoder."""
 
     def __init__(self, assignment: Assignment, device: str = "auto", lanes: int = 1) -> None:
-        import torch
-
-        # Workers and lanes are as many as the cores: threads of a single computation would fight for them.
-        torch.set_num_threads(1)
         self._given = assignment
         self._one_at_a_time = threading.Lock()
-        on_torch = assignment.spec.compute.backend == "torch"
-        self._on_gpu = on_torch and device != "cpu" and torch.cuda.is_available()
         asked = assignment.spec.encoder
         # A branch may have moved since the driver resolved it.
         resolved = asked.model_copy(update={"revision": assignment.info.commit or asked.revision})
         # Labels were encoded by the driver: only captions are read here.
         rules = assignment.spec.policy.rules
         texts = any(find_scorer(rule.score, rule.name).needs_caption for rule in rules)
+        if computes_with_torch(assignment.info.loader):
+            import_module("torch")
+        _hold_torch_to_one_thread()
         self._encoder = load_encoder(
             resolved,
             precision=asked.precision,
@@ -46,6 +46,10 @@ class Embed:
             compute=assignment.spec.compute,
             lanes=lanes,
         )
+        # A loader of another package may have brought torch just now, or do without.
+        torch = _hold_torch_to_one_thread()
+        on_torch = torch is not None and assignment.spec.compute.backend == "torch"
+        self._on_gpu = on_torch and device != "cpu" and torch.cuda.is_available()
         if self._encoder.info.encoder_id != assignment.info.encoder_id:
             raise EncoderMismatch(
                 f"This worker's copy of {assignment.info.model} is not the driver's "
@@ -127,3 +131,11 @@ class Embed:
         }
         rows = with_columns(rows, filled)
         return with_values(rows, "vector", vector_array(vectors, failed, rows.schema.field("vector").type))
+
+
+def _hold_torch_to_one_thread() -> Any:
+    """torch, where it was imported. Workers and lanes are as many as the cores: more threads would fight for them."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+    return torch
