@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from typing import Any, Self
 import pytest
 
 from clipflow_airflow.stack.ports import free_port
+from tests import guardian
 
 READY_SECONDS = 60
 ADMIN = ("admin-key", "admin-secret-4711")
@@ -102,7 +102,7 @@ class S3Server:
         )
 
     def _start(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="seaweed-"))
+        self._folder = guardian.folder("seaweed-")
         (self._folder / "data").mkdir()
         identities = {
             "identities": [
