@@ -1,16 +1,21 @@
-"""One clean environment for every test: the stub encoder as an installed plugin, no network, no credentials."""
+"""One clean environment for every test: the stub encoder as an installed plugin, no network, no credentials.
+
+Tests that share a server run in one worker, so that each server is there once, see `SHARED`.
+"""
 
 import os
 import sys
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Sequence
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from hypothesis import settings
 
+from tests import examples
+from tests.guardian import MARK, Guardian
 from tests.ray_fixtures import joined_ray, standing_ray
 from tests.s3 import s3
 
@@ -19,23 +24,65 @@ PLUGIN = Path(__file__).parent / "plugins" / "stub_encoder"
 
 # Set before anything is imported: children and Ray workers inherit it.
 sys.path.insert(0, str(PLUGIN))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PLUGIN), os.environ.get("PYTHONPATH")]))
 os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in [name for name in os.environ if name.startswith(("AWS_", "CLIPFLOW_", "RAY_ADDRESS"))]:
     del os.environ[_name]
 
-# A busy machine is no reason to fail.
-settings.register_profile("clipflow", deadline=None)
-settings.load_profile("clipflow")
+examples.load_profile()
 
 # Not skipped, which would be a failure under --no-skips: `make test-open-clip` runs them where open_clip is.
 collect_ignore = [] if find_spec("open_clip") else ["open_clip"]
 
 __all__ = ["joined_ray", "s3", "standing_ray"]
 
+# Who asks for one of these runs in the worker that has it: there is one of each for a whole run of tests.
+SHARED = {"standing_ray": "ray", "s3": "s3", "sandbox": "airflow"}
+GUARDIAN = pytest.StashKey[Guardian]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test is a failed one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A worker of xdist, or a pytest that a test starts, belongs to the run around it.
+    if MARK not in os.environ:
+        guardian = config.stash[GUARDIAN] = Guardian()
+        guardian.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (guardian := config.stash.get(GUARDIAN, None)) and (left := guardian.stop()):
+        print(f"\nStill running after the last test, and ended now: {len(left)}", *left, sep="\n  ")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        wanted = [SHARED[name] for name in SHARED if name in _fixtures(item)]
+        if wanted:
+            # Before the marks of its module: without its server it cannot run at all.
+            item.add_marker(pytest.mark.xdist_group("+".join(wanted)), append=False)
+    # What takes longest alone comes first, so that two workers end together; within these the order stays.
+    items.sort(key=_rank)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    # `tests.chaos` has so many minutes.
+    if time.time() > float(os.environ.get("CF_TEST_UNTIL", "inf")):
+        pytest.skip("the minutes of make chaos are over")
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else ()
+
+
+def _rank(item: pytest.Item) -> int:
+    """Shared servers, then other groups, then the laws, then the rest."""
+    groups = [mark.args[0] for mark in item.iter_markers("xdist_group")]
+    if set(groups) & set(SHARED.values()):
+        return 0
+    return 1 if groups else 2 if "laws" in item.path.parts else 3
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,13 +10,14 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from clipflow.errors import JobFileError
 from clipflow.jobfile import parse_job, read_job, read_text
 from clipflow.spec import JobSpec
+from tests.examples import examples
 
 FULL = """\
 name: catalog
@@ -266,7 +267,7 @@ def test_text_that_is_no_job_is_refused_in_a_sentence(text: str) -> None:
     assert refused(text).message.startswith("job.yaml")
 
 
-@settings(max_examples=200, deadline=None)
+@examples(100)
 @given(st.text("abc:-[]{}&*!?|>'\"#, \n0123456789.<~%@`=") | st.text())
 @example("{a: {a: {a: [}}}")
 @example("2026-02-30: 1")

@@ -25,7 +25,7 @@ from airflow.serialization.encoders import encode_trigger
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.triggers.base import BaseEventTrigger
 from airflow.triggers.shared_stream import AckTimeout, AdvanceItem, AdvanceOutcome
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clipflow.errors import UsageError
@@ -35,6 +35,7 @@ from clipflow_airflow.prefix import Prefix
 from clipflow_airflow.sandbox import Sandbox
 from clipflow_airflow.sketch import Sketch
 from clipflow_airflow.watch import Sight, Watch
+from tests.examples import examples
 
 if TYPE_CHECKING:
     from tests.s3 import S3Server
@@ -302,7 +303,7 @@ def encloses(payload: Payload, modified: int) -> bool:
     return moment(payload["oldest"]) <= at <= moment(payload["newest"])
 
 
-@settings(max_examples=60)
+@examples(40)
 @given(st.lists(STEPS, max_size=12))
 def test_every_upload_is_in_a_stored_event(steps: list[tuple[str, str, int]]) -> None:
     async def test(folder: Path) -> None:

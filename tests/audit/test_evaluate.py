@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 from sklearn.metrics import average_precision_score
@@ -24,6 +24,7 @@ from clipflow.errors import QueryError, SourceError, UsageError
 from clipflow.uri import canonical, image_id
 from tests.audit.tables import Row, by_rules, fires, row, verdict, write
 from tests.catalogues import draw, job
+from tests.examples import examples
 
 RULES: list[dict[str, Any]] = [
     {"name": "odd", "score": "caption", "review_above": 0.5},
@@ -48,7 +49,7 @@ SCORES = st.lists(
 )
 
 
-@settings(max_examples=20)
+@examples(12)
 @given(LABELLED, st.sampled_from([0.0, 0.1, 0.34, 1.0]))
 def test_confusion_and_moves_follow_from_the_rows(drawn: list[Row], most: float) -> None:
     rows = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clipflow.audit.audit import audit
@@ -17,6 +17,7 @@ from clipflow.audit.sensitivity import STEPS
 from clipflow.audit.wilson import wilson
 from clipflow.query.sql import sql
 from tests.audit.tables import POLICY, Row, by_rules, fires, plain, row, score_of, verdict, write
+from tests.examples import examples
 
 RULES: list[dict[str, Any]] = sorted(POLICY["rules"], key=lambda rule: rule["name"])
 BOUNDS = Bounds(0.8, 1.25, 4)
@@ -54,7 +55,7 @@ def table_of(drawn: list[Row], folder: Path) -> tuple[str, list[Row]]:
     return str(write(folder / "t.lance", rows)), rows
 
 
-@settings(max_examples=25)
+@examples(15)
 @given(ROWS)
 def test_every_figure_follows_from_the_rows(drawn: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:

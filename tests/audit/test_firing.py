@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clipflow.audit.view import View
 from clipflow.database import closed_database
 from clipflow.policy.judge import judge
 from clipflow.spec import PolicySpec
+from tests.examples import examples
 
 # 0.1 and 0.9 are not float32: a comparison in float64 would find the score beyond a bound that it equals.
 NUMBERS = st.sampled_from([0.0, -0.0, 0.1, 0.9, 1 / 3, 16777217.0, -2.5]) | st.floats(-1e30, 1e30)
@@ -47,7 +48,7 @@ SCHEMA = pa.schema(
 )
 
 
-@settings(max_examples=150)
+@examples(80)
 @given(POLICIES, ROWS)
 def test_sql_judges_as_the_judge_does(rules: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
     policy = PolicySpec.model_validate({"rules": rules})

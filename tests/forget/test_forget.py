@@ -7,7 +7,7 @@ from typing import Any
 import lance
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
@@ -18,6 +18,7 @@ from clipflow.forget.receipt import Receipt
 from clipflow.schema import FORGOTTEN
 from clipflow.uri import image_id
 from tests.catalogues import draw, job, picture, rows
+from tests.examples import examples
 from tests.forget.catalogue import content_of, files_of, fill, holders, index, uri_of, values, vector_of
 
 KEYS = {"forgotten", "also_held", "versions_removed", "files_removed", "verified", "pending"}
@@ -113,7 +114,7 @@ def tables(draw: st.DrawFn) -> tuple[list[list[dict[str, Any]]], set[int], str]:
     return [group for group in groups if group], gone, draw(st.sampled_from(["float16", "float32"]))
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+@examples(15)
 @given(tables())
 def test_no_file_holds_a_trace_whatever_the_table(
     tmp_path_factory: pytest.TempPathFactory, made: tuple[list[list[dict[str, Any]]], set[int], str]

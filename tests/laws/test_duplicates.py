@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
@@ -18,6 +18,7 @@ from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec
 from clipflow.uri import canonical, image_id
 from tests.catalogues import job, picture, rows
+from tests.examples import examples
 
 RULES: dict[str, dict[str, Any]] = {
     "same": {"name": "same", "score": "exact_duplicate", "reject_above": 0.5},
@@ -85,7 +86,7 @@ def spec_of(home: Path, names: list[str], **more: Any) -> JobSpec:
     return job(home / "images", home / "t.lance", policy=policy, table={"vector": "float32", **more})
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+@examples(10, deep=60)
 @given(
     names=POLICIES,
     batches=st.lists(st.lists(UPLOAD, min_size=1, max_size=5), min_size=1, max_size=4),

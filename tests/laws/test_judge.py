@@ -4,17 +4,13 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import lance
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
@@ -22,6 +18,8 @@ from clipflow.cli import main
 from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec, PolicySpec
 from tests.catalogues import assert_unique_ever, draw, job, picture, rows
+from tests.drivers import Driver, versions
+from tests.examples import chances, examples, turns
 
 BOUNDS = ("reject_below", "review_below", "review_above", "reject_above")
 SCORES: dict[str, dict[str, Any]] = {
@@ -108,7 +106,7 @@ def assert_equal(one: dict[str, dict[str, Any]], other: dict[str, dict[str, Any]
                 assert there == value, (name, row, other[key])
 
 
-@settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+@examples(8, deep=40)
 @given(first=policies(), second=policies(), commit_rows=st.sampled_from([5, 100]))
 def test_judging_by_another_policy_is_running_by_it(
     pictures: Path, first: dict[str, Any], second: dict[str, Any], commit_rows: int
@@ -151,30 +149,21 @@ def test_a_human_verdict_outlives_every_judgement(pictures: Path, tmp_path: Path
     assert_equal(verdicts(tmp_path / "t.lance", STRICT), verdicts(tmp_path / "run.lance", STRICT))
 
 
-def start(*words: object) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "clipflow", *map(str, words)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
-
-
 def test_a_judge_killed_at_any_moment_is_finished_by_the_next(pictures: Path, tmp_path: Path) -> None:
-    chance = random.Random(7)
+    chance = chances("a judge killed")
     clipflow.run(spec_of(pictures, tmp_path / "t.lance", LOOSE, commit_rows=4), ray="none")
     files = {name: tmp_path / f"{name}.json" for name in ("strict", "loose")}
     files["strict"].write_text(json.dumps(STRICT))
     files["loose"].write_text(json.dumps(LOOSE))
     began = time.monotonic()
-    start("judge", tmp_path / "t.lance", "--policy", files["strict"]).communicate(timeout=180)
-    whole = time.monotonic() - began
-    at_work = 0
-    for turn in range(8):
-        process = start("judge", tmp_path / "t.lance", "--policy", files["loose" if turn % 2 == 0 else "strict"])
-        time.sleep(chance.uniform(0.5, 1) * whole)
-        at_work += process.poll() is None
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+    assert Driver("judge", tmp_path / "t.lance", "--policy", files["strict"]).wait() == 0
+    whole, hits = time.monotonic() - began, 0
+    for turn in range(turns(8)):
+        judging = Driver("judge", tmp_path / "t.lance", "--policy", files["loose" if turn % 2 == 0 else "strict"])
+        time.sleep(chance.uniform(0, whole))
+        hits += judging.kill()
         assert_unique_ever(tmp_path / "t.lance")
-    assert at_work >= 3, "the moments were too late to prove anything"
+    print(f"{hits} of {turns(8)} were still at work")
     assert main(["judge", str(tmp_path / "t.lance"), "--policy", str(files["strict"])]) == 0
     clipflow.run(spec_of(pictures, tmp_path / "run.lance", STRICT), ray="none")
     assert_equal(verdicts(tmp_path / "t.lance", STRICT), verdicts(tmp_path / "run.lance", STRICT))
@@ -182,20 +171,21 @@ def test_a_judge_killed_at_any_moment_is_finished_by_the_next(pictures: Path, tm
 
 def test_a_judge_beside_a_run(tmp_path: Path) -> None:
     draw(tmp_path / "images", range(60))
-    slow = {"model": "stub:dim=16,ms=25", "loader": "stub"}
+    gate = tmp_path / "gate"
+    gate.touch()
 
-    def spec(table: str, policy: dict[str, Any]) -> JobSpec:
-        return job(tmp_path / "images", tmp_path / table, encoder=slow, policy=policy, table={"commit_rows": 4})
+    def spec(table: str, policy: dict[str, Any], model: str = "stub:dim=16") -> JobSpec:
+        encoder = {"model": model, "loader": "stub"}
+        return job(tmp_path / "images", tmp_path / table, encoder=encoder, policy=policy, table={"commit_rows": 4})
 
-    (tmp_path / "job.json").write_text(json.dumps(spec("t.lance", LOOSE).body()))
-    process = start("run", tmp_path / "job.json", "--ray", "none", "--json")
-    deadline = time.monotonic() + 180
-    while not (tmp_path / "t.lance").exists() or lance.dataset(str(tmp_path / "t.lance")).count_rows() < 8:
-        assert time.monotonic() < deadline, "the run has committed nothing"
-        time.sleep(0.05)
+    (tmp_path / "job.json").write_text(json.dumps(spec("t.lance", LOOSE, "stub:dim=16,gate=9").body()))
+    running = Driver("run", tmp_path / "job.json", "--ray", "none", "--json", gate=gate, one_cpu=True)
+    # Two commits of four rows come before the gate, and the empty table.
+    assert running.until(lambda: versions(tmp_path / "t.lance") == 3, "two commits"), running.log
     rejudge(str(tmp_path / "t.lance"), PolicySpec.model_validate(STRICT))
-    document = json.loads(process.communicate(timeout=180)[0])
-    assert process.returncode == 1
+    gate.unlink()
+    assert running.wait() == 1
+    document = json.loads(running.said)
     assert (document["error"]["class"], document["error"]["retryable"]) == ("PolicyChanged", True)
     policy_id = PolicySpec.model_validate(STRICT).policy_id
     found = rows(tmp_path / "t.lance")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -17,6 +17,7 @@ from clipflow.errors import TooManyFailed
 from clipflow.schema import COUNTS
 from clipflow.uri import canonical, image_id
 from tests.catalogues import job, picture, rows
+from tests.examples import examples
 
 BROKEN = {b"": "empty", b"no picture": "not_an_image", picture(0)[:200]: "truncated"}
 names = st.integers(0, 11)
@@ -122,9 +123,7 @@ class History(RuleBasedStateMachine):
                 assert len(row["vector"]) == 16
 
 
-History.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+History.TestCase.settings = settings(examples(12, deep=60), stateful_step_count=14)
 TestHistory = History.TestCase
 
 

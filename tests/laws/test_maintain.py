@@ -1,11 +1,7 @@
 """Maintenance beside living runs, and killed in the middle: nothing is lost, nothing stands twice."""
 
 import multiprocessing
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from datetime import timedelta
@@ -19,11 +15,13 @@ from clipflow.spec import JobSpec
 from clipflow.table.indexes import Wanted
 from clipflow.table.maintain import maintain
 from tests.catalogues import assert_unique_ever, draw, job, rows
+from tests.drivers import Driver, versions
+from tests.examples import chances, turns
 from tests.table.staging import BEGAN, assignment, commit, staged
 
 WRITERS, COMMITS, KEYS_IN_ALL, KEYS_EACH = 3, 15, 40, 12
 INDEX = Wanted("content_sha256", "BTREE", 1)
-KILLS, FRAGMENTS = 5, 40
+FRAGMENTS = 40
 
 
 def plan(number: int) -> list[dict[int, int]]:
@@ -82,31 +80,30 @@ def test_maintaining_beside_writers_loses_and_doubles_nothing(tmp_path: Path) ->
     assert runs[0]["n"] > 4, "too few calls to prove anything"
 
 
-def start_job(spec: JobSpec, folder: Path, *words: str) -> "subprocess.Popen[bytes]":
-    path = folder / "job.json"
-    path.write_text(spec.model_dump_json())
-    command = [sys.executable, "-m", "clipflow", *(word.format(job=path) for word in words)]
-    with (folder / "log.txt").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-
-
 def test_a_job_goes_on_while_its_table_is_maintained(tmp_path: Path) -> None:
     draw(tmp_path / "images", range(150))
-    encoder = {"model": "stub:dim=16,ms=20", "loader": "stub"}
-    spec = job(tmp_path / "images", tmp_path / "t.lance", encoder=encoder, table={"commit_rows": 5})
-    process = start_job(spec, tmp_path, "run", "{job}", "--ray", "none")
+    (tmp_path / "gate").touch()
+    table = tmp_path / "t.lance"
+
+    def spec(model: str) -> JobSpec:
+        return job(tmp_path / "images", table, encoder={"model": model, "loader": "stub"}, table={"commit_rows": 5})
+
+    (tmp_path / "job.json").write_text(spec("stub:dim=16,ms=2,gate=40").model_dump_json())
+    driver = Driver("run", tmp_path / "job.json", "--ray", "none", gate=tmp_path / "gate", one_cpu=True)
     compacted = 0
-    while process.poll() is None:
-        if (tmp_path / "t.lance").exists():
-            report = maintain(str(tmp_path / "t.lance"), keep_days=0, indexes=[INDEX])
+    # The gate comes after eight commits: till then, and beside all that follow, the table is maintained.
+    while driver.poll() is None:
+        if versions(table):
+            report = maintain(str(table), keep_days=0, indexes=[INDEX])
             compacted += report.version > report.from_version
-        time.sleep(0.05)
-    assert process.returncode == 0, (tmp_path / "log.txt").read_text()[-2000:]
-    assert compacted > 1, "the job was over too soon to prove anything"
-    assert_unique_ever(tmp_path / "t.lance")
-    again = clipflow.run(spec, ray="none").document()
+        if compacted > 1:
+            (tmp_path / "gate").unlink(missing_ok=True)
+    assert driver.wait() == 0, driver.log
+    assert compacted > 1
+    assert_unique_ever(table)
+    again = clipflow.run(spec("stub:dim=16"), ray="none").document()
     assert (again["listed"], again["unchanged"]) == (150, 150)
-    assert len(rows(tmp_path / "t.lance")) == 150
+    assert len(rows(table)) == 150
 
 
 def scatter(folder: Path, turn: int) -> None:
@@ -124,25 +121,22 @@ def under_way(folder: Path) -> int:
 
 
 def test_a_call_killed_at_its_work_leaves_a_whole_table_and_the_next_one_finishes(tmp_path: Path) -> None:
-    chance = random.Random(8)
-    spec = job(tmp_path, tmp_path / "t.lance")
-    killed = 0
-    for turn in range(KILLS):
+    chance = chances("a call of maintain killed")
+    table, turn = str(tmp_path / "t.lance"), 0
+    # A killed call leaves its row `running`, until the next one closes it.
+    while (killed := under_way(tmp_path) if turn else 0) < turns(3):
+        assert turn < 20 * turns(3), "too seldom at work when it was killed"
         scatter(tmp_path, turn)
-        before = rows(tmp_path / "t.lance")
-        process = start_job(spec, tmp_path, "maintain", str(tmp_path / "t.lance"))
-        while process.poll() is None and under_way(tmp_path) == killed:
-            time.sleep(0.01)
+        before = rows(table)
+        driver = Driver("maintain", table)
+        driver.until(lambda killed=killed: under_way(tmp_path) > killed, "it began")  # type: ignore[misc]
         time.sleep(chance.uniform(0, 0.06))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        killed = under_way(tmp_path)
-        assert rows(tmp_path / "t.lance") == before
-    assert killed >= 2, "the moments were too late to prove anything"
-    report = maintain(str(tmp_path / "t.lance"))
+        driver.kill()
+        assert rows(table) == before
+        turn += 1
+    report = maintain(table)
     assert report.fragments_after == 1
-    assert rows(tmp_path / "t.lance") == before
-    assert len(before) == KILLS * FRAGMENTS
-    assert_unique_ever(tmp_path / "t.lance")
-    assert maintain(str(tmp_path / "t.lance")).version == report.version
+    assert rows(table) == before
+    assert len(before) == turn * FRAGMENTS
+    assert_unique_ever(table)
+    assert maintain(table).version == report.version

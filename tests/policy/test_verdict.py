@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
@@ -19,6 +19,7 @@ from clipflow.schema import MEASURES
 from clipflow.spec import PolicySpec, Rule
 from clipflow.table.images import open_images
 from tests.catalogues import job, picture
+from tests.examples import examples
 
 BOUNDS = ("reject_below", "review_below", "review_above", "reject_above")
 NUMBERS = st.sampled_from([0.1, 0.25, 0.3, 0.5, 0.6, 0.9, 1.0, 2.5])
@@ -57,7 +58,7 @@ def test_the_bounds_that_a_finding_names_are_those_the_judge_sees(policy: Policy
             assert any(key.startswith(kind) for key in finding.fired) == fires(finding.rule, score, kind)[0]
 
 
-@settings(max_examples=400)
+@examples(150)
 @given(policies(), st.data())
 def test_what_would_change_a_verdict_changes_it_and_no_way_is_left_out(policy: PolicySpec, data: st.DataObject) -> None:
     scores = {rule.name: data.draw(SCORES) for rule in policy.rules}
@@ -124,7 +125,7 @@ def test_stored_rows_say_what_the_run_said(table: Any) -> None:
     assert np.isnan(fits).sum() == rows.column("score_fits").null_count == 5
 
 
-@settings(max_examples=60, deadline=None)
+@examples(40)
 @given(st.data())
 def test_another_policy_over_stored_scores_is_judged_as_the_judge_judges(table: Any, data: st.DataObject) -> None:
     rules = [Rule(name="fits", score="caption", **data.draw(bounds()))]

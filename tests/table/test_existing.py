@@ -8,13 +8,13 @@ import lance
 import pyarrow as pa
 import pytest
 from hypothesis import given as sampled
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from clipflow.table.existing import Existing, Planned
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import open_images
 from clipflow.table.stage import KEYS
+from tests.examples import examples
 from tests.table.staging import assignment, commit, planned, staged
 
 KEYS_IN_ALL = range(8)
@@ -100,7 +100,7 @@ class World:
         guarded_commit(self.given.address, self.given.address.images, lambda _: change, {})
 
 
-@settings(max_examples=30)
+@examples(15)
 @sampled(st.one_of(st.just([]), SOME), st.lists(DEED, min_size=1, max_size=8))
 def test_what_is_found_is_what_the_table_holds(first: list[int], deeds: list[tuple[str, list[int]]]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -3,9 +3,6 @@
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,7 +12,7 @@ from typing import Any
 import lance
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
@@ -30,6 +27,8 @@ from clipflow.table.runs import Operation
 from clipflow.table.withdraw import withdraw
 from clipflow.uri import canonical, image_id
 from tests.catalogues import assert_unique_ever, draw, job, picture, rows
+from tests.drivers import Driver
+from tests.examples import chances, examples, turns
 from tests.s3 import S3Server
 from tests.table.staging import assignment, commit, staged
 from tests.table.test_commit import forget
@@ -423,7 +422,7 @@ class History:
             assert row["reasons"] == (["small"] if height < 45 else [])
 
 
-@settings(max_examples=7, deadline=None, derandomize=True)
+@examples(7, deep=60)
 @given(st.lists(STEPS, min_size=6, max_size=12))
 def test_a_verdict_lives_as_long_as_its_bytes_or_until_it_is_withdrawn(steps: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as home:
@@ -433,79 +432,71 @@ def test_a_verdict_lives_as_long_as_its_bytes_or_until_it_is_withdrawn(steps: li
             history.check()
 
 
-def start(*words: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "clipflow", *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
 def under_way(folder: Path) -> int:
     return int(lance.dataset(str(folder / "t_runs.lance")).count_rows("verb = 'review' AND state = 'running'"))
 
 
 def test_a_review_killed_at_its_work_is_whole_or_not_there_and_again_finishes_it(tmp_path: Path) -> None:
-    chance = random.Random(4)
+    chance = chances("a review killed")
     given = assignment(tmp_path, "a")
     commit(given, staged(given, *({"key": number} for number in range(3000))))
     table, images = str(tmp_path / "t.lance"), [f"{number:032x}" for number in range(3000)]
     (tmp_path / "ids.txt").write_text("\n".join(images))
-    killed = 0
-    for turn in range(20):
-        if killed == 2:
-            break
-        who = f"reviewer-{turn}"
+    turn = 0
+    # A killed call leaves its row `running`.
+    while (killed := under_way(tmp_path)) < turns(2):
+        assert turn < 20 * turns(2), "too seldom at work when it was killed"
+        who, turn = f"reviewer-{turn}", turn + 1
         words = ["review", table, "--reject", "--from", str(tmp_path / "ids.txt"), "--by", who, "--why", "x"]
-        process = start(*words)
-        while process.poll() is None and under_way(tmp_path) == killed:
-            time.sleep(0.005)
+        driver = Driver(*words)
+        driver.until(lambda killed=killed: under_way(tmp_path) > killed, "it began")  # type: ignore[misc]
         time.sleep(chance.uniform(0, 0.05))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        killed = under_way(tmp_path)
+        driver.kill()
         found = rows(table, ["image_id", "reviewed_by", "status"])
         assert len(found) == 3000
         assert len({(row["reviewed_by"], row["status"]) for row in found.values()}) == 1, "half a review"
         assert main(words) == 0
         assert {row["reviewed_by"] for row in rows(table).values()} == {who}
         assert review(table, images, Review("rejected", who, "x")).changed == 0
-    assert killed == 2, "the moments were too late to prove anything"
     assert_unique_ever(table)
 
 
 def test_reviews_beside_a_running_job_are_not_lost_and_double_no_row(tmp_path: Path) -> None:
     draw(tmp_path / "images", range(50))
-    encoder = {"model": "stub:dim=16,ms=20", "loader": "stub"}
-    spec = job(tmp_path / "images", tmp_path / "t.lance", encoder=encoder, table={"commit_rows": 5})
-    (tmp_path / "job.json").write_text(spec.model_dump_json())
+    (tmp_path / "gate").touch()
+
+    def spec(model: str) -> JobSpec:
+        encoder = {"model": model, "loader": "stub"}
+        return job(tmp_path / "images", tmp_path / "t.lance", encoder=encoder, table={"commit_rows": 5})
+
+    (tmp_path / "job.json").write_text(spec("stub:dim=16,ms=4,gate=20").model_dump_json())
     table = str(tmp_path / "t.lance")
-    clipflow.run(spec, ray="none")
+    clipflow.run(spec("stub:dim=16"), ray="none")
     # The same bytes under a new date: every row is written again, while a human goes through them.
     for path in (tmp_path / "images").iterdir():
         os.utime(path, (1_900_000_000, 1_900_000_000))
     draw(tmp_path / "images", range(50, 100))
-    process = start("run", str(tmp_path / "job.json"), "--ray", "none")
+    driver = Driver("run", tmp_path / "job.json", "--ray", "none", gate=tmp_path / "gate")
     said: dict[str, str] = {}
-    versions = set()
+    reviews = set()
     chance = random.Random(5)
-    while process.poll() is None:
+    while driver.poll() is None:
         waiting = [image for image in rows(table, ["image_id"]) if image not in said]
         images = chance.sample(waiting, min(3, len(waiting)))
         if images:
             verdict: Verdict = chance.choice(["accepted", "rejected"])
-            versions.add(review(table, images, Review(verdict, "ann", "beside a run")).version)
+            reviews.add(review(table, images, Review(verdict, "ann", "beside a run")).version)
             said |= dict.fromkeys(images, verdict)
-    assert process.returncode == 0, process.communicate()[1].decode()[-2000:]
-    process.communicate()
-    assert len(versions) > 5, "the job was over too soon to prove anything"
+        # The job waits in its midst until some reviews stand beside it; the others come beside its commits.
+        if len(reviews) > 5:
+            (tmp_path / "gate").unlink(missing_ok=True)
+    assert driver.wait() == 0, driver.log
+    assert len(reviews) > 5
     found = rows(table)
     assert len(found) == 100
     for image, row in found.items():
         assert row["reviewed_verdict"] == said.get(image)
         assert row["status"] == said.get(image, "accepted")
     assert_unique_ever(table)
-    again = clipflow.run(spec, ray="none").document()
+    again = clipflow.run(spec("stub:dim=16"), ray="none").document()
     assert (again["listed"], again["unchanged"]) == (100, 100)

@@ -1,12 +1,16 @@
 """An encoder for tests, reached through the same door as any plugin: fast, deterministic, without torch.
 
 Options stand in the model's name: `stub:dim=16,ms=5,nan=1`. dim is the length of a vector, ms a pause per
-image, nan=1 makes wholly black images come out as NaN, unloadable=1 makes loading (not describing) fail. A text
+image, gate=N makes it wait after N images while the file that CF_TEST_GATE names is there, or for good when none is
+named, so that a test finds it at work; nan=1 makes wholly black images come out as NaN, unloadable=1 makes loading
+(not describing) fail. A text
 that holds a colour's name gets the vector of a plain image of that colour; any other text gets one that its
 hash decides.
 """
 
 import hashlib
+import os
+import threading
 import time
 from collections.abc import Sequence
 
@@ -21,6 +25,7 @@ from clipflow.spec import EncoderSpec, digest
 Pixels = npt.NDArray[np.uint8]
 Vectors = npt.NDArray[np.float32]
 
+GATE = "CF_TEST_GATE"
 _SIDE = 8
 
 
@@ -38,7 +43,7 @@ def describe(spec: EncoderSpec) -> EncoderInfo:
         score="softmax",
         logit_scale=float(np.log(100.0)),
         logit_bias=None,
-        # A pause changes no vector, so it does not change the encoder either.
+        # Pauses change no vector, so they do not change the encoder either.
         checkpoint_fp=digest({"stub": 1, "nan": options["nan"]}),
         preprocess_fp=digest({"side": _SIDE}),
     )
@@ -66,17 +71,29 @@ class StubEncoder(Encoder):
         self.preprocess = Shrink()
         self.precision = "fp32"
         self._pause = options["ms"] / 1000
+        # Several threads count down at once; each takes a whole batch or none.
+        self._left, self._counting = options["gate"] or None, threading.Lock()
         self._nan = bool(options["nan"])
         # Random directions keep different pictures apart in few dimensions.
         self._directions = np.random.default_rng(7).standard_normal((_SIDE * _SIDE * 3 + 1, info.dim))
 
     def encode_pixels(self, pixels: Pixels) -> Vectors:
         time.sleep(self._pause * len(pixels))
+        self._count(len(pixels))
         flat = pixels.reshape(len(pixels), -1).astype(np.float64) / 127.5 - 1
         vectors = normalised(np.hstack([flat, np.ones((len(flat), 1))]) @ self._directions)
         if self._nan:
             vectors[~pixels.reshape(len(pixels), -1).any(axis=1)] = np.nan
         return vectors
+
+    def _count(self, images: int) -> None:
+        with self._counting:
+            if self._left is None:
+                return
+            self._left -= images
+            stopped = self._left < 0
+        while stopped and (GATE not in os.environ or os.path.exists(os.environ[GATE])):
+            time.sleep(0.01)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         return np.concatenate([np.empty((0, self.info.dim), np.float32), *(self._text(text) for text in texts)])
@@ -91,7 +108,7 @@ class StubEncoder(Encoder):
 
 
 def _options(model: str) -> dict[str, int]:
-    options = {"dim": 16, "ms": 0, "nan": 0, "unloadable": 0}
+    options = {"dim": 16, "ms": 0, "gate": 0, "nan": 0, "unloadable": 0}
     for part in filter(None, model.partition(":")[2].split(",")):
         key, _, value = part.partition("=")
         if key not in options or not value.isdigit():

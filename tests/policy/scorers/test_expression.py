@@ -10,7 +10,7 @@ import lance
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import clipflow
@@ -22,6 +22,7 @@ from clipflow.policy.scorers.base import Evidence
 from clipflow.schema import IDENTITY, IMAGE, PROVENANCE, RESULT
 from clipflow.spec import EncoderSpec, PolicySpec
 from tests.catalogues import STUB, draw, job
+from tests.examples import examples
 
 INFO = describe(EncoderSpec.model_validate(STUB))
 LOOK = {"name": "look", "score": "zero_shot", "labels": {"a": "red", "b": "blue"}, "label": "a", "none": "b"}
@@ -82,7 +83,7 @@ SAMPLES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("sql", SAMPLES)
-@settings(max_examples=40)
+@examples(25)
 @given(rows=st.lists(ROW, max_size=7))
 def test_an_expression_is_what_python_says_row_by_row(sql: str, rows: list[Row]) -> None:
     check(sql)
