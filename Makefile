@@ -9,10 +9,17 @@ OPEN_CLIP := .venv-open-clip
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo airflow airflow-down test test-open-clip lint format bench bench-small constraints clean
+# More words for pytest, as in `make test PYTEST="-k forget"`.
+PYTEST ?=
+MINUTES ?= 30
+SEED ?= $(shell date +%s)
+.PHONY: help setup demo airflow airflow-down test test-live test-images test-open-clip test-all chaos lint format bench bench-small constraints clean
 
 help: ## what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  A test that lacks a program says which, and is skipped. On Debian, for all of them:"
+	@echo "  apt-get install chromium docker-compose postgresql shellcheck"
 
 setup: $(INSTALLED) ## the environment, in .venv; nothing to do when nothing changed
 
@@ -33,19 +40,30 @@ airflow: setup ## the real Airflow with its database and Ray, on loopback, until
 airflow-down: setup ## end an Airflow that runs elsewhere, or was killed
 	@$(BIN)/python -m clipflow_airflow.stack down
 
-test: setup ## all tests
-	@$(BIN)/python -m pytest
+test: setup ## every law and every part, without a real Airflow; minutes, two cores. Uses docker-compose and shellcheck where they are
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore=tests/live --ignore=tests/images $(PYTEST)
 
-test-open-clip: $(OPEN_CLIP)/.installed ## the tests of the loader open-clip, in .venv-open-clip
-	@PYTHONPATH=operators $(OPEN_CLIP)/bin/python -m pytest tests/open_clip
+test-live: setup ## a real Airflow: its processes killed, backfills, its pages in a browser; needs PostgreSQL, and Chromium for the pages
+	@$(BIN)/python -m pytest tests/live $(PYTEST)
+
+test-images: setup ## what the wheel brings into the two images; needs a network, or a registry
+	@$(BIN)/python -m pytest tests/images $(PYTEST)
+
+test-open-clip: $(OPEN_CLIP)/.installed ## the loader open-clip, in .venv-open-clip
+	@PYTHONPATH=operators $(OPEN_CLIP)/bin/python -m pytest tests/open_clip $(PYTEST)
+
+test-all: test test-live test-images test-open-clip ## all of these, one after the other
+
+chaos: setup ## new random histories and seeded kills for MINUTES=30, from SEED=; prints how to replay what it finds
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seed $(SEED)
 
 $(OPEN_CLIP)/.installed: pyproject.toml constraints-open-clip.txt
 	@test -x $(OPEN_CLIP)/bin/python || $(PYTHON) -m venv $(OPEN_CLIP)
-	@$(OPEN_CLIP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-open-clip.txt -e '.[engine,open-clip,openvino]' hypothesis psutil pytest pytest-timeout scikit-image scikit-learn 2>&1 | grep -v "^WARNING: Location" || true
+	@$(OPEN_CLIP)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-open-clip.txt -e '.[engine,open-clip,openvino]' hypothesis psutil pytest pytest-timeout pytest-xdist scikit-image scikit-learn 2>&1 | grep -v "^WARNING: Location" || true
 	@$(OPEN_CLIP)/bin/python -c 'import clipflow, open_clip' 2>&1
 	@touch $@
 
-lint: setup ## ruff and mypy
+lint: setup ## ruff and mypy, tests and benchmarks included
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -144,21 +144,23 @@ for per_encoder in (1, 0):
 """
 
 
-@pytest.mark.parametrize(("cpus", "gpus"), [(1, 1), (2, 1), (4, 2)])
-def test_few_cpus_are_enough_with_and_without_gpus(tmp_path: Path, cpus: int, gpus: int) -> None:
-    """An operator that asked for more than the encoders leave would wait for ever; and the plan said what is done."""
-    draw(tmp_path / "images", range(600))
-    spec = job(tmp_path / "images", tmp_path / "t.lance", table={"commit_rows": 200})
-    command = [sys.executable, "-c", FEW_CPUS, json.dumps(spec.body()), str(tmp_path), str(cpus), str(gpus)]
+def test_one_cpu_is_enough_with_and_without_a_gpu(tmp_path: Path) -> None:
+    """An operator that asked for more than the encoders leave would wait for ever; and the plan said what is done.
+
+    Larger machines leave more: what they are laid out to is reckoned above, and the standing Ray has two.
+    """
+    draw(tmp_path / "images", range(60))
+    spec = job(tmp_path / "images", tmp_path / "t.lance", table={"commit_rows": 20})
+    command = [sys.executable, "-c", FEW_CPUS, json.dumps(spec.body()), str(tmp_path), "1", "1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=540, start_new_session=True, check=False)
     planned, embedded = done.stdout.splitlines()[::2], done.stdout.splitlines()[1::2]
-    assert embedded == ["600", "600"], done.stderr[-2000:]
+    assert embedded == ["60", "60"], done.stderr[-2000:]
     assert [line for line in done.stderr.splitlines() if line.startswith("engine: ")] == [
         f"engine: {layout}" for layout in planned
     ]
     assert planned[0].startswith("up to")
     assert "uint8 pixels cross" in planned[0]
-    assert planned[1] == f"{'1' if cpus == 1 else f'1 to {min(cpus, 2)}'} CPU actors fetch, decode and embed"
+    assert planned[1] == "1 CPU actors fetch, decode and embed"
 
 
 def test_plan_says_where_the_stages_will_lie(tmp_path: Path, joined_ray: str) -> None:
