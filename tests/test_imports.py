@@ -46,7 +46,7 @@ import clipflow
 from tests.catalogues import draw, job
 folder = Path(sys.argv[1])
 draw(folder / "images", range(3))
-assert clipflow.run(job(folder / "images", folder / "t.lance"), ray="none").embedded == 3
+assert clipflow.run(job(folder / "images", folder / "t.lance"), ray="none").document()["embedded"] == 3
 """
     found = modules_after(code, str(tmp_path))
     assert "lance" in found
