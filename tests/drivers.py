@@ -15,8 +15,9 @@ from pathlib import Path
 
 from tests import guardian
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.preloaded"])
+# For tests with processes of their own making too: what they import first is there already.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.preloaded"])
 # Before a machine counts as stuck, not as busy.
 PATIENCE = 300.0
 
@@ -43,7 +44,7 @@ class Driver:
             Path.cwd(),
             one_cpu,
         )
-        self._process = _FORKS.Process(target=_run, args=arguments, daemon=True)
+        self._process = FORKS.Process(target=_run, args=arguments, daemon=True)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

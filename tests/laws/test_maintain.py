@@ -1,6 +1,5 @@
 """Maintenance beside living runs, and killed in the middle: nothing is lost, nothing stands twice."""
 
-import multiprocessing
 import random
 import time
 from collections import Counter
@@ -15,7 +14,7 @@ from clipflow.spec import JobSpec
 from clipflow.table.indexes import Wanted
 from clipflow.table.maintain import maintain
 from tests.catalogues import assert_unique_ever, draw, job, rows
-from tests.drivers import Driver, versions
+from tests.drivers import FORKS, PATIENCE, Driver, versions
 from tests.examples import chances, turns
 from tests.table.staging import BEGAN, assignment, commit, staged
 
@@ -45,19 +44,28 @@ def keep_maintaining(folder: Path, start: Any, over: Any) -> None:
         maintain(table, keep_days=0, indexes=[INDEX])
 
 
+def calls(folder: Path) -> int:
+    """Calls of maintain that are over."""
+    return int(lance.dataset(str(folder / "t_runs.lance")).count_rows("verb = 'maintain' AND state = 'done'"))
+
+
 def test_maintaining_beside_writers_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assignment(tmp_path, "the table")
-    spawn = multiprocessing.get_context("spawn")
-    start, over = spawn.Barrier(WRITERS + 2), spawn.Event()
-    writers = [spawn.Process(target=write, args=(tmp_path, number, start)) for number in range(WRITERS)]
-    keepers = [spawn.Process(target=keep_maintaining, args=(tmp_path, start, over)) for _ in range(2)]
+    start, over = FORKS.Barrier(WRITERS + 2), FORKS.Event()
+    writers = [FORKS.Process(target=write, args=(tmp_path, number, start)) for number in range(WRITERS)]
+    keepers = [FORKS.Process(target=keep_maintaining, args=(tmp_path, start, over)) for _ in range(2)]
     for process in writers + keepers:
         process.start()
     for process in writers:
-        process.join(120)
+        process.join(PATIENCE)
+    # Perhaps they had less of the cores than the writers.
+    deadline = time.monotonic() + PATIENCE
+    while calls(tmp_path) < 5:
+        assert time.monotonic() < deadline, "maintaining stands still"
+        time.sleep(0.02)
     over.set()
     for process in keepers:
-        process.join(60)
+        process.join(PATIENCE)
     assert [process.exitcode for process in writers + keepers] == [0] * (WRITERS + 2)
 
     table = tmp_path / "t.lance"
@@ -77,7 +85,6 @@ def test_maintaining_beside_writers_loses_and_doubles_nothing(tmp_path: Path) ->
     assert maintain(str(table), indexes=[INDEX]).version == report.version
     runs = clipflow.open(table).sql("select state, count(*) as n from runs where verb = 'maintain' group by all")
     assert [run["state"] for run in runs] == ["done"]
-    assert runs[0]["n"] > 4, "too few calls to prove anything"
 
 
 def test_a_job_goes_on_while_its_table_is_maintained(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ Each commit knows of the table what it saw when it was planned, and fragments ar
 """
 
 import contextlib
-import multiprocessing
 import random
 from collections import Counter
 from datetime import timedelta
@@ -15,6 +14,7 @@ import lance
 from lance.commit import CommitConflictError
 
 from tests.catalogues import assert_unique_ever, rows
+from tests.drivers import FORKS, PATIENCE
 from tests.table.staging import BEGAN, assignment, commit, planned, staged
 
 PROCESSES, COMMITS, KEYS_IN_ALL, KEYS_EACH = 6, 20, 40, 12
@@ -48,18 +48,17 @@ def compact_often(folder: Path, start: Any, enough: Any) -> None:
 
 
 def test_racing_commits_leave_one_row_per_image_at_every_version(tmp_path: Path) -> None:
-    fork = multiprocessing.get_context("spawn")
-    start, enough = fork.Barrier(PROCESSES + 1), fork.Event()
-    joining = fork.Process(target=compact_often, args=(tmp_path, start, enough))
+    start, enough = FORKS.Barrier(PROCESSES + 1), FORKS.Event()
+    joining = FORKS.Process(target=compact_often, args=(tmp_path, start, enough))
     assignment(tmp_path, "first")
     joining.start()
-    processes = [fork.Process(target=commit_many, args=(tmp_path, number, start)) for number in range(PROCESSES)]
+    processes = [FORKS.Process(target=commit_many, args=(tmp_path, number, start)) for number in range(PROCESSES)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(200)
+        process.join(PATIENCE)
     enough.set()
-    joining.join(30)
+    joining.join(PATIENCE)
     assert joining.exitcode == 0
     assert [process.exitcode for process in processes] == [0] * PROCESSES
     assert_unique_ever(tmp_path / "t.lance")
