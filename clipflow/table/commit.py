@@ -74,7 +74,7 @@ class Committer:
         Raises:
             PolicyChanged, OperationClosed, StagedFilesGone, CommitContention: See `clipflow.errors`.
         """
-        landed, read_version = Landed(0), 0
+        landed, read_version, alone = Landed(0), 0, True
         given, address = self._given, self._given.address
         change = Change()
         written = {file for receipt in receipts for file in _files(address, receipt.fragments)}
@@ -84,7 +84,7 @@ class Committer:
         fresh = firsts(places) & ~self._landed.holds(places)
 
         def decide(dataset: lance.LanceDataset) -> Change:
-            nonlocal landed, change, read_version
+            nonlocal landed, change, read_version, alone
             _check_policy(dataset, given)
             self._operation.ensure_open()
             landed, read_version = Landed(dataset.version), int(dataset.version)
@@ -99,7 +99,7 @@ class Committer:
                 if len(keep):
                     _check_files(address, receipt)
             if has_duplicates(given.spec.policy):
-                change = _settle(given, dataset, decided, decision.removed, landed)
+                change, alone = _settle(given, dataset, decided, decision.removed, landed)
             else:
                 change = Change(removed=decision.removed)
                 for receipt, keep, patches in decided:
@@ -113,7 +113,8 @@ class Committer:
         dataset = guarded_commit(address, address.images, decide, self._operation.properties)
         landed.version = dataset.version
         self._landed.add(places)
-        self._existing.committed(dataset, read_version)
+        if alone:
+            self._existing.committed(dataset, read_version)
         if unused := written - set(_files(address, change.new)):
             # A receipt that came twice names files that are committed.
             unused -= {_path(address, file.path) for part in dataset.get_fragments() for file in part.metadata.files}
@@ -127,15 +128,20 @@ def _settle(
     decided: Sequence[tuple[Receipt, Places, dict[int, Row]]],
     removed: Sequence[int],
     landed: Landed,
-) -> Change:
-    """Duplicates are told at the commit: which rows are there before one of ours is known only here."""
+) -> tuple[Change, bool]:
+    """Duplicates are told at the commit: which rows are there before one of ours is known only here.
+
+    Also gives whether only our rows are written. Others that are judged anew get new row ids, and one of them may be
+    the row that a later commit of this run is to replace.
+    """
     parts = [_staged(given.address, receipt, keep, patches) for receipt, keep, patches in decided if len(keep)]
     if not parts:
-        return Change()
+        return Change(), True
     coming = pa.concat_tables([fit(part, dataset.schema.remove_metadata()) for part in parts])
     together = settle_rows(dataset, given.spec.policy, given.prepared, coming, removed)
     landed.count_again(coming, together.rows.slice(0, together.came))
-    return Change(write_rows(together.rows, given.address, dataset), list(together.leaving))
+    change = Change(write_rows(together.rows, given.address, dataset), list(together.leaving))
+    return change, len(together.rows) == together.came
 
 
 def _files(address: TableAddress, fragments: Sequence[FragmentMetadata]) -> list[str]:

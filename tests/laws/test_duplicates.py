@@ -17,7 +17,7 @@ from clipflow.forget.forget import forget
 from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec
 from clipflow.uri import canonical, image_id
-from tests.catalogues import job, picture, rows
+from tests.catalogues import assert_unique_ever, job, picture, rows
 from tests.examples import examples
 
 RULES: dict[str, dict[str, Any]] = {
@@ -116,6 +116,22 @@ def test_whatever_the_order_of_batches_days_and_changes(
             assert_told_from_the_set(home / "t.lance", names)
     finally:
         shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("commit_rows", [2, 5])
+def test_rows_that_one_commit_judges_anew_are_replaced_by_the_next(tmp_path: Path, commit_rows: int) -> None:
+    """All objects get a new date: each commit replaces some rows, and judges others anew that wait for theirs."""
+    names = ["near", "same"]
+    spec = spec_of(tmp_path, names, commit_rows=commit_rows)
+    (tmp_path / "images").mkdir()
+    for turn in range(4):
+        for name in range(12):
+            upload(tmp_path / "images", name, seed=name % 4, height=64, day=turn * 20 + (name * (turn + 5)) % 12)
+        report = clipflow.run(spec, ray="none", progress=False).document()
+        assert report["embedded"] + report["reused"] == 12
+        assert len(rows(tmp_path / "t.lance")) == 12
+        assert_told_from_the_set(tmp_path / "t.lance", names)
+    assert_unique_ever(tmp_path / "t.lance")
 
 
 def test_days_at_the_same_time(tmp_path: Path) -> None:
