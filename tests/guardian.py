@@ -49,7 +49,7 @@ class Guardian:
     def stop(self) -> list[str]:
         """End what is left, and say what it was: nothing, where every fixture cleans up."""
         os.environ.pop(MARK, None)
-        said = self._process.communicate(timeout=120)[0].splitlines()
+        said = self._process.communicate(timeout=500)[0].splitlines()
         # Python's own helpers of multiprocessing end when this process does.
         return [line for line in said if "-c from multiprocessing." not in line]
 

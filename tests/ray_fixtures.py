@@ -59,7 +59,7 @@ def standing_ray() -> Iterator[StandingRay]:
         finally:
             process.stdin.close()
             try:
-                process.wait(30)
+                process.wait(300)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, 9)
                 process.wait()

@@ -21,7 +21,7 @@ import pytest
 from clipflow_airflow.stack.ports import free_port
 from tests import guardian
 
-READY_SECONDS = 60
+READY_SECONDS = 300
 ADMIN = ("admin-key", "admin-secret-4711")
 READER = ("reader-key", "reader-secret-0815")
 
@@ -149,7 +149,7 @@ class S3Server:
             # Nothing here outlives the test, so there is nothing to save by asking politely.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._server.pid, signal.SIGKILL)
-            self._server.wait(timeout=10)
+            self._server.wait(timeout=300)
             self._server = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -410,7 +410,7 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
 
 def shell(*words: object, **how: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clipflow", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, **how)
+    return subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, **how)
 
 
 def test_logs_and_progress_stay_out_of_stdout(home: Home) -> None:

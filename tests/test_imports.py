@@ -20,7 +20,7 @@ def modules_after(code: str, *arguments: str) -> set[str]:
     """The top-level modules that a fresh interpreter holds after some code."""
     whole = f"import sys\n{code}\nprint('modules', *{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run(
-        [sys.executable, "-c", whole, *arguments], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", whole, *arguments], check=True, capture_output=True, text=True, timeout=500
     )
     return set(done.stdout.splitlines()[-1].split()[1:])
 

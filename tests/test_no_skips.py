@@ -44,7 +44,7 @@ def outcome(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
         [*command, "--rootdir", str(tmp_path), "--continue-on-collection-errors", *options, str(tmp_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
         cwd=ROOT,
         env=environment,
     )

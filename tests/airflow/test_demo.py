@@ -9,7 +9,7 @@ def test_it_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
     thesis = tmp_path / "thesis.txt"
     thesis.write_text("three years of work")
     command = [sys.executable, "-m", "clipflow_airflow.demo", "--keep", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 1
     assert "is not empty" in done.stderr
     assert "Traceback" not in done.stderr

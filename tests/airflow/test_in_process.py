@@ -13,7 +13,6 @@ from tests.tiny_models import tiny_clip
 
 DAYS, PER_DAY = 3, 8
 
-pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture(scope="module")

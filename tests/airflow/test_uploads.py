@@ -96,7 +96,7 @@ class Triggerer:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -119,7 +119,7 @@ def write(folder: Path, name: str, at: float | None = None) -> Path:
 
 async def first(trigger: NewUploadsTrigger) -> Payload:
     """The first event of a trigger that runs alone."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(300):
         stream = trigger.run()
         payload: Payload = (await anext(stream)).payload
         await stream.aclose()
@@ -536,7 +536,7 @@ print("modules", *{name.partition(".")[0] for name in sys.modules})
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
     loaded = set(done.stdout.splitlines()[-1].split())
     assert {"clipflow_airflow", "s3fs"} <= loaded

@@ -255,4 +255,4 @@ def test_a_dead_endpoint_is_worth_a_retry(bucket: S3Server) -> None:
         listed(SourceSpec(uri="s3://open/", storage=StorageSpec(endpoint=f"http://127.0.0.1:{free_port()}")))
     assert caught.value.retryable
     assert "s3://open/" in caught.value.message
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 120

@@ -144,7 +144,7 @@ def test_a_server_that_accepts_and_stays_silent_times_out() -> None:
         error = raised(lambda: filesystem.call_s3("list_objects_v2", Bucket="open"))
         assert failure_kind(error) == "timeout"
         assert isinstance(storage_error(error, "s3://open/", "list"), StorageUnavailable)
-        assert time.monotonic() - started < 15
+        assert time.monotonic() - started < 120
 
 
 @pytest.mark.parametrize(
