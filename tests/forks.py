@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 
 class Ended(NamedTuple):
-    """How a snippet ended."""
+    """How a snippet ended: code 1 is that of whatever it raised."""
 
     code: int
     out: str
