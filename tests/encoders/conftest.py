@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny_models import tiny_clip, tiny_siglip
+from tests.families import Families
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -14,15 +14,20 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_clip(tmp_path_factory.mktemp("clip") / "tiny")
+def families(tmp_path_factory: pytest.TempPathFactory) -> Families:
+    return Families(tmp_path_factory.mktemp("families"))
 
 
 @pytest.fixture(scope="session")
-def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_siglip(tmp_path_factory.mktemp("siglip") / "tiny")
+def clip_folder(families: Families) -> Path:
+    return families.folder("clip")
+
+
+@pytest.fixture(scope="session")
+def siglip_folder(families: Families) -> Path:
+    return families.folder("siglip")
 
 
 @pytest.fixture(scope="session", params=["clip", "siglip"])
-def folder(request: pytest.FixtureRequest, clip_folder: Path, siglip_folder: Path) -> Path:
-    return clip_folder if request.param == "clip" else siglip_folder
+def folder(request: pytest.FixtureRequest, families: Families) -> Path:
+    return families.folder(request.param)

@@ -21,12 +21,11 @@ from clipflow.query.sql import sql
 from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
 from tests.catalogues import draw, job
-from tests.tiny_families import TINY
-from tests.tiny_models import edit_config, tiny_clip, tiny_siglip
+from tests.families import ALL, Families
+from tests.tiny_models import edit_config
 
 Weights = dict[str, torch.Tensor]
 Damage = Callable[[Path], None]
-MADE = {"clip": tiny_clip, "siglip": tiny_siglip, **TINY}
 # One that looks at texts too, one with other patches, one of pictures alone, one without attention.
 KINDS = ["clip", "siglip2", "dinov2", "dinov3_convnext"]
 RULE = {
@@ -121,7 +120,7 @@ def _pickled(folder: Path) -> None:
 
 def _of_another_family(folder: Path) -> None:
     kind = json.loads((folder / "config.json").read_text())["model_type"]
-    other = MADE["siglip" if kind == "dinov2" else "dinov2"](folder.parent / "other")
+    other = ALL["siglip" if kind == "dinov2" else "dinov2"](folder.parent / "other")
     shutil.copyfile(other / SINGLE, folder / SINGLE)
 
 
@@ -154,10 +153,9 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    home = tmp_path_factory.mktemp("checkpoints")
-    return {kind: MADE[kind](home / kind) for kind in {*KINDS, "siglip"}}
+@pytest.fixture(scope="session")
+def checkpoints(families: Families) -> dict[str, Path]:
+    return {kind: families.folder(kind) for kind in {*KINDS, "siglip"}}
 
 
 @pytest.fixture
@@ -195,8 +193,23 @@ def test_a_damaged_checkpoint_is_refused(
         assert said in run["error"]
         with pytest.raises(QueryError, match="images"):
             sql(spec.table.uri, "select * from images")
-    # Nothing stands in the way of the checkpoint that was meant.
-    assert clipflow.run(_job(images, checkpoints[kind]), ray="none").document()["embedded"] == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_stands_in_the_way_of_the_checkpoint_that_was_meant(
+    checkpoints: dict[str, Path], images: Path, tmp_path: Path, kind: str
+) -> None:
+    spec = _job(images, tmp_path / "model")
+    # One is refused before there is anything beside the table, one leaves a run that failed.
+    for damage, leaves in (("half a file", False), ("nan", True)):
+        shutil.copytree(checkpoints[kind], tmp_path / "model")
+        change, said = DAMAGES[damage]
+        change(tmp_path / "model")
+        _refused(spec, said)
+        assert Path(TableAddress.of(spec.table.uri).runs).exists() == leaves
+        shutil.rmtree(tmp_path / "model")
+    shutil.copytree(checkpoints[kind], tmp_path / "model")
+    assert clipflow.run(spec, ray="none").document()["embedded"] == 2
 
 
 @pytest.mark.parametrize(
@@ -269,7 +282,7 @@ def test_without_sentencepiece_a_siglip_tokenizer_names_it(checkpoints: dict[str
     )
     (images.parent / "job.yaml").write_text(json.dumps(spec.body()))
     command = [sys.executable, "-c", code, str(images.parent / "job.yaml")]
-    made = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    made = subprocess.run(command, capture_output=True, text=True)
     assert made.returncode != 0
     assert "Install sentencepiece" in " ".join(made.stderr.split())
     assert "Traceback" not in made.stderr

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from clipflow.encoders import load_encoder
 from clipflow.encoders.device import Feed, has_many_convolutions
 from clipflow.spec import ComputeSpec
-from tests.tiny_families import tiny_dinov3_convnext
+from tests.families import Families
 from tests.tiny_models import SIDE
 
 CPU = torch.device("cpu")
@@ -76,9 +76,9 @@ def test_threads_do_not_mix_pictures() -> None:
     assert not wrong
 
 
-def test_a_transformer_has_one_convolution_and_a_convnext_many(clip_folder: Path, tmp_path: Path) -> None:
-    assert not has_many_convolutions(load_encoder(str(clip_folder), precision="fp32").model)
-    convnext = load_encoder(str(tiny_dinov3_convnext(tmp_path / "convnext")), precision="fp32").model
+def test_a_transformer_has_one_convolution_and_a_convnext_many(families: Families) -> None:
+    assert not has_many_convolutions(families.encoder("clip").model)
+    convnext = families.encoder("dinov3_convnext").model
     assert has_many_convolutions(convnext)
     weights = [one.weight for one in convnext.modules() if isinstance(one, torch.nn.Conv2d)]
     assert all(one.is_contiguous(memory_format=torch.channels_last) for one in weights)

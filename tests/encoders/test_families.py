@@ -7,18 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
-from clipflow.decode import decode
 from clipflow.encoders import Encoder, describe, load_encoder
 from clipflow.encoders.families import FAMILIES
 from clipflow.encoders.packed_layers import PackedLinear
 from clipflow.errors import EncoderError
 from clipflow.spec import ComputeSpec, EncoderSpec
+from tests.families import ALL, Families, awkward_pictures
 from tests.library import Library
-from tests.pictures import encoded, files
-from tests.tiny_families import TINY
-from tests.tiny_models import CAPTIONS, tiny_clip, tiny_siglip
+from tests.tiny_models import CAPTIONS
 
-ALL = {"clip": tiny_clip, "siglip": tiny_siglip, **TINY}
+# With the main job's tests, which hold the same checkpoints to the same vectors of the library.
+pytestmark = pytest.mark.xdist_group("families")
 TEXTS = [
     *CAPTIONS,
     "A Photo With CAPITALS",
@@ -31,32 +30,29 @@ TEXTS = [
 
 
 @pytest.fixture(scope="module", params=sorted(ALL))
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
-    return request.param, ALL[request.param](tmp_path_factory.mktemp(request.param) / "tiny")
+def family(request: pytest.FixtureRequest, families: Families) -> tuple[str, Path]:
+    return request.param, families.folder(request.param)
 
 
 @pytest.fixture(scope="module")
-def encoder(family: tuple[str, Path]) -> Encoder:
-    return load_encoder(str(family[1]), precision="fp32")
+def encoder(family: tuple[str, Path], families: Families) -> Encoder:
+    return families.encoder(family[0])
 
 
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
-    chance = np.random.default_rng(0)
-    odd = [chance.integers(0, 256, (*shape, 3), np.uint8) for shape in ((1, 1), (1, 500), (300, 2), (40, 7))]
-    data = [*files().values(), *(encoded(Image.fromarray(one), "PNG") for one in odd)]
-    return [Image.fromarray(decode(one, 10**8).rgb) for one in data]
+    return list(awkward_pictures().values())
 
 
 @pytest.fixture(scope="module")
-def library(family: tuple[str, Path]) -> Library:
-    return Library(family[1], family[0])
+def library(family: tuple[str, Path], families: Families) -> Library:
+    return families.library(family[0])
 
 
 def test_every_picture_has_the_vector_of_the_library(
-    library: Library, encoder: Encoder, pictures: list[Image.Image]
+    family: tuple[str, Path], families: Families, encoder: Encoder, pictures: list[Image.Image]
 ) -> None:
-    theirs = library.images(pictures)
+    theirs = families.vectors(family[0])
     ours = encoder.encode_images(pictures)
     assert ours.shape == (len(pictures), encoder.info.dim)
     cosines = (ours * theirs).sum(axis=1)

@@ -2,7 +2,6 @@
 
 import json
 import unicodedata
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,22 +9,20 @@ import lance
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
 
 import clipflow
-from clipflow.decode import decode
 from clipflow.encoders import describe, text_encoder
 from clipflow.encoders.families import FAMILIES
 from clipflow.errors import EncoderError, PolicyError
 from clipflow.policy.scorers.zero_shot import ZeroShot
 from clipflow.spec import JobSpec
+from tests.families import ALL, Families, awkward_files, awkward_pictures
 from tests.library import Library
-from tests.pictures import encoded, files
-from tests.tiny_families import TINY
-from tests.tiny_models import CAPTIONS, tiny_clip, tiny_siglip
+from tests.tiny_models import CAPTIONS
+
+pytestmark = pytest.mark.xdist_group("families")
 
 Vectors = npt.NDArray[np.float64]
-ALL = {"clip": tiny_clip, "siglip": tiny_siglip, **TINY}
 READING = sorted(kind for kind in ALL if FAMILIES[kind].has_text)
 LABELS = {
     "plain": CAPTIONS[0],
@@ -59,24 +56,10 @@ class Filled(NamedTuple):
     rows: dict[str, dict[str, Any]]
 
 
-@cache
-def _files() -> dict[str, bytes]:
-    """By name, the files of the catalogue, the awkward ones among them."""
-    chance = np.random.default_rng(0)
-    shapes = {"dot": (1, 1), "line": (1, 500), "wide": (2, 3000), "tall": (3000, 2), "small": (40, 7)}
-    odd = {name: Image.fromarray(chance.integers(0, 256, (*shape, 3), np.uint8)) for name, shape in shapes.items()}
-    return {**files(), **{name: encoded(picture, "PNG") for name, picture in odd.items()}}
-
-
-@cache
-def _pictures() -> dict[str, Image.Image]:
-    return {name: Image.fromarray(decode(data, 10**8).rgb) for name, data in _files().items()}
-
-
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("catalogue")
-    for name, data in _files().items():
+    for name, data in awkward_files().items():
         (folder / name).write_bytes(data)
     return folder
 
@@ -99,33 +82,31 @@ def _rows(table: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module", params=sorted(ALL))
-def filled(request: pytest.FixtureRequest, catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled:
+def filled(
+    request: pytest.FixtureRequest, families: Families, catalogue: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Filled:
     home = tmp_path_factory.mktemp(request.param)
-    folder = ALL[request.param](home / "tiny")
+    folder = families.folder(request.param)
     rules = [RULE] if FAMILIES[request.param].has_text else []
     spec = _job(folder, {"uri": str(catalogue)}, home / "t.lance", rules)
     report = clipflow.run(spec, ray="none").document()
-    assert (report["embedded"], report["failed"]) == (len(_files()), 0)
+    assert (report["embedded"], report["failed"]) == (len(awkward_files()), 0)
     return Filled(request.param, folder, str(home / "t.lance"), spec, _rows(home / "t.lance"))
 
 
 @pytest.fixture(scope="module")
-def library(filled: Filled) -> Library:
-    return Library(filled.folder, filled.kind)
-
-
-def _matrix(filled: Filled) -> npt.NDArray[np.float32]:
-    return np.array([filled.rows[name]["vector"] for name in _files()], np.float32)
+def library(filled: Filled, families: Families) -> Library:
+    return families.library(filled.kind)
 
 
 @pytest.fixture(scope="module")
-def reference(library: Library) -> Vectors:
+def reference(filled: Filled, families: Families) -> Vectors:
     """The library's vectors of all pictures, float64 [N, dim]."""
-    return library.images(list(_pictures().values())).astype(np.float64)
+    return families.vectors(filled.kind).astype(np.float64)
 
 
 def _vectors(filled: Filled) -> Vectors:
-    return np.array([filled.rows[name]["vector"] for name in _files()], np.float64)
+    return np.array([filled.rows[name]["vector"] for name in awkward_files()], np.float64)
 
 
 def _allowed(ours: Vectors, theirs: Vectors) -> Vectors:
@@ -137,7 +118,7 @@ def _allowed(ours: Vectors, theirs: Vectors) -> Vectors:
 
 
 def test_every_row_has_the_vector_of_the_library(filled: Filled, reference: Vectors) -> None:
-    cosines = dict(zip(_files(), (_vectors(filled) * reference).sum(axis=1), strict=True))
+    cosines = dict(zip(awkward_files(), (_vectors(filled) * reference).sum(axis=1), strict=True))
     assert filled.rows.keys() == cosines.keys()
     assert {name: cosine for name, cosine in cosines.items() if not cosine >= 0.99999} == {}
 
@@ -147,11 +128,11 @@ def test_every_probability_is_the_library_s(filled: Filled, library: Library, re
         with pytest.raises(PolicyError, match="no text tower"):
             clipflow.run(_with_rules(filled.spec, [RULE]), ray="none")
         return
-    logits = library.logits(list(_pictures().values()), _as_labels(KEYS))
+    logits = library.logits(list(awkward_pictures().values()), _as_labels(KEYS))
     softmax = FAMILIES[filled.kind].score == "softmax"
     # As the models' own pages have it.
     theirs = (logits.softmax(dim=1) if softmax else logits.sigmoid()).double().numpy()
-    ours = np.array([[filled.rows[name][f"score_topic__{key}"] for key in KEYS] for name in _files()])
+    ours = np.array([[filled.rows[name][f"score_topic__{key}"] for key in KEYS] for name in awkward_files()])
     # In logarithms: a sigmoid moves no further than its logit, a softmax no further than twice that.
     allowed = 2 * np.exp(library.model.logit_scale.item()) * _allowed(_vectors(filled), reference)
     assert (np.abs(np.log(ours) - np.log(theirs)) <= allowed).all()
@@ -167,14 +148,14 @@ def test_every_logit_is_the_library_s(filled: Filled, library: Library, referenc
     info = describe(filled.spec.encoder)
     labels = ZeroShot().prepare(filled.spec.policy.rules[0], info, text_encoder(filled.spec.encoder, info))
     ours = labels.scale * (_vectors(filled) @ labels.vectors.T) + labels.bias
-    theirs = library.logits(list(_pictures().values()), _as_labels(KEYS)).double().numpy()
+    theirs = library.logits(list(awkward_pictures().values()), _as_labels(KEYS)).double().numpy()
     assert (np.abs(ours - theirs) <= labels.scale * _allowed(_vectors(filled), reference)).all()
 
 
 @pytest.mark.parametrize("filled", READING, indirect=True)
 def test_captions_are_scored_as_the_library_would(filled: Filled, library: Library, tmp_path: Path) -> None:
     texts = [*LABELS.values(), ""]
-    names = list(_files())[: len(texts)]
+    names = list(awkward_files())[: len(texts)]
     lines = [{"uri": filled.rows[name]["source_uri"], "text": text} for name, text in zip(names, texts, strict=True)]
     (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     source = {"kind": "manifest", "uri": str(tmp_path / "m.jsonl"), "caption": "text"}
@@ -183,7 +164,7 @@ def test_captions_are_scored_as_the_library_would(filled: Filled, library: Libra
     found = _rows(tmp_path / "t.lance")
     # Without a caption there is no score, and an empty one is none.
     assert (found[names[-1]]["score_fit"], found[names[-1]]["score_quality"]) == (None, None)
-    pictures = library.images([_pictures()[name] for name in names[:-1]])
+    pictures = library.images([awkward_pictures()[name] for name in names[:-1]])
     ours = np.array([found[name]["vector"] for name in names[:-1]])
     allowed = np.linalg.norm(ours - pictures, axis=1) + 3e-6
     fit = (pictures * library.texts(texts[:-1])).sum(axis=1)
@@ -198,9 +179,9 @@ def test_a_search_by_text_finds_what_the_library_finds(filled: Filled, library: 
         with pytest.raises(EncoderError, match="no text side"):
             clipflow.open(filled.uri).search("a cup")
         return
-    allowed = dict(zip(_files(), _allowed(_vectors(filled), reference)[:, 0], strict=True))
+    allowed = dict(zip(awkward_files(), _allowed(_vectors(filled), reference)[:, 0], strict=True))
     for text in (LABELS["capitals"], LABELS["combining"], ""):
-        theirs = dict(zip(_files(), (reference @ library.texts([text])[0]).tolist(), strict=True))
+        theirs = dict(zip(awkward_files(), (reference @ library.texts([text])[0]).tolist(), strict=True))
         hits = clipflow.open(filled.uri).search(text, k=1000)
         ours = {Path(hit["source_uri"]).name: hit["similarity"] for hit in hits}
         assert ours.keys() == theirs.keys()
@@ -209,8 +190,8 @@ def test_a_search_by_text_finds_what_the_library_finds(filled: Filled, library: 
         assert all(abs(ours[name] - theirs[name]) <= allowed[name] + 1e-6 for name in theirs)
 
 
-def test_a_label_without_a_text_is_refused(catalogue: Path, tmp_path: Path) -> None:
-    spec = _job(tiny_clip(tmp_path / "tiny"), {"uri": str(catalogue)}, tmp_path / "t.lance", [])
+def test_a_label_without_a_text_is_refused(clip_folder: Path, catalogue: Path, tmp_path: Path) -> None:
+    spec = _job(clip_folder, {"uri": str(catalogue)}, tmp_path / "t.lance", [])
     with pytest.raises(PolicyError, match="has no text"):
         clipflow.run(_with_rules(spec, [{**RULE, "labels": {**LABELS, "space": ""}}]), ray="none")
 

@@ -1,10 +1,8 @@
 """Encoders by OpenVINO: torch's vectors, one export a machine, and a sentence where it cannot be."""
 
 import json
-import subprocess
-import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,39 @@ from clipflow.encoders.transformers_towers import TransformersEncoder
 from clipflow.errors import EncoderError, MissingEngine
 from clipflow.spec import ComputeSpec, EncoderSpec
 from tests.catalogues import draw, job, rows
+from tests.families import ALL, Families
+from tests.forks import Forks
 from tests.pictures import photographs
 from tests.tiny_families import TINY
 from tests.tiny_models import tiny_clip
 
+# Its exports, and the interpreter that its processes are forked from, are the module's.
+pytestmark = pytest.mark.xdist_group("openvino")
+
 OPENVINO = ComputeSpec(backend="openvino")
+# What a worker does, in a process of its own; says whether that took torch's own model.
+WORKER = """
+import sys
+import torch
+from clipflow.encoders import load_encoder
+from clipflow.spec import ComputeSpec
+torch.set_num_threads(1)
+assert "transformers" not in sys.modules
+load_encoder(sys.argv[1], precision="fp32", texts=False, compute=ComputeSpec(backend="openvino"))
+print("transformers" in sys.modules)
+"""
 
 
 @pytest.fixture(scope="module")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    """Processes that have not imported transformers."""
+    with Forks("torch", "openvino", "clipflow.encoders") as forks:
+        yield forks
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +93,8 @@ def test_vectors_are_torchs(folder: Path, precision: str) -> None:
 
 
 @pytest.mark.parametrize("family", sorted(set(TINY) - {"siglip2"}))
-def test_every_family_of_one_size(family: str, tmp_path: Path) -> None:
-    ours, theirs = both(TINY[family](tmp_path / family), texts=False)
+def test_every_family_of_one_size(family: str, families: Families) -> None:
+    ours, theirs = both(families.folder(family), texts=False)
     assert least_cosine(ours, theirs) >= LEAST_COSINE["fp32"]
 
 
@@ -118,7 +139,9 @@ def test_leading_dimensions_are_cut_then_normalised(clip_folder: Path) -> None:
     assert least_cosine(ours, theirs) >= LEAST_COSINE["fp32"]
 
 
-def test_exported_once_and_then_without_torchs_model(clip_folder: Path, own_cache: Path, tmp_path: Path) -> None:
+def test_exported_once_and_then_without_torchs_model(
+    clip_folder: Path, own_cache: Path, tmp_path: Path, forks: Forks
+) -> None:
     def load(path: Path) -> str:
         load_encoder(str(path), precision="fp32", texts=False, compute=OPENVINO)
         (found,) = own_cache.glob("*/image_side.bin")
@@ -129,29 +152,16 @@ def test_exported_once_and_then_without_torchs_model(clip_folder: Path, own_cach
     draft = load_encoder(str(clip_folder), texts=False, precision="bf16", decode="draft", compute=OPENVINO)
     assert draft.info.decode == "draft"
     assert len(list(own_cache.glob("*/image_side.bin"))) == 1, "drafts and precisions share it"
-    code = (
-        "import sys; from clipflow.encoders import load_encoder; from clipflow.spec import ComputeSpec\n"
-        "load_encoder(sys.argv[1], precision='fp32', texts=False, compute=ComputeSpec(backend='openvino'))\n"
-        "print('transformers' in sys.modules)"
-    )
-    assert subprocess.check_output([sys.executable, "-c", code, str(clip_folder)], text=True).split() == ["False"]
+    (worker,) = forks.run(WORKER, str(clip_folder))
+    assert (worker.code, worker.out.strip()) == (0, "False"), worker.err
     load_encoder(str(tiny_clip(tmp_path / "other", seed=5)), texts=False, precision="fp32", compute=OPENVINO)
     assert len(list(own_cache.glob("*/image_side.bin"))) == 2
 
 
-def test_workers_that_start_together_export_once(clip_folder: Path, own_cache: Path) -> None:
-    code = (
-        "import sys; from clipflow.encoders import load_encoder; from clipflow.spec import ComputeSpec\n"
-        "import torch; torch.set_num_threads(1)\n"
-        "load_encoder(sys.argv[1], precision='fp32', texts=False, compute=ComputeSpec(backend='openvino'))\n"
-        "print('transformers' in sys.modules)"
-    )
-    workers = [
-        subprocess.Popen([sys.executable, "-c", code, str(clip_folder)], text=True, stdout=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    said = sorted(worker.communicate()[0].strip() for worker in workers)
-    assert said == ["False", "False", "True"]
+def test_workers_that_start_together_export_once(clip_folder: Path, own_cache: Path, forks: Forks) -> None:
+    workers = forks.run(WORKER, str(clip_folder), times=3)
+    assert [worker.code for worker in workers] == [0, 0, 0], workers
+    assert sorted(worker.out.strip() for worker in workers) == ["False", "False", "True"]
     assert not [one for one in own_cache.iterdir() if one.name.startswith("tmp")]
 
 
@@ -232,10 +242,9 @@ def test_fp16_is_refused(clip_folder: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_on_the_driver(
-    model: str, compute: dict[str, Any], said: str, tmp_path: Path, clip_folder: Path
+    model: str, compute: dict[str, Any], said: str, tmp_path: Path, families: Families
 ) -> None:
-    name = {"siglip2": lambda: str(TINY["siglip2"](tmp_path / "naflex")), "clip": lambda: str(clip_folder)}
-    encoder = {"model": name[model]() if model in name else model}
+    encoder = {"model": str(families.folder(model)) if model in ALL else model}
     (tmp_path / "images").mkdir()
     spec = job(tmp_path / "images", tmp_path / "t.lance", encoder=encoder, compute={"backend": "openvino", **compute})
     with pytest.raises(EncoderError, match=said) as caught:

@@ -28,8 +28,12 @@ from clipflow.errors import EncoderError
 from clipflow.query.search import search
 from clipflow.spec import ComputeSpec, EncoderSpec
 from tests.catalogues import draw, job, picture, rows
+from tests.forks import Forks
 from tests.remote_models import COMMITS, Standin, snapshot, tiny_eva, tiny_jina, tiny_nomic
 from tests.tiny_models import CAPTIONS, SIDE, edit_config, hub_layout
+
+# The hub's cache, the stand-ins and the interpreter that processes are forked from are the module's.
+pytestmark = pytest.mark.xdist_group("remote")
 
 Vectors = npt.NDArray[np.float32]
 MAKERS: dict[str, Callable[[Path, Path], Standin]] = {"eva": tiny_eva, "jina": tiny_jina, "nomic": tiny_nomic}
@@ -145,33 +149,42 @@ def test_bf16_is_of_the_image_side_alone(
         assert (half.encode_texts(CAPTIONS) * authors_texts(standin, CAPTIONS)).sum(axis=1).min() >= 0.99999
 
 
-def test_describing_runs_no_code_and_imports_nothing_heavy(standin: Standin, tmp_path: Path) -> None:
+def test_describing_runs_no_code_and_imports_nothing_heavy(standins: dict[str, Standin], tmp_path: Path) -> None:
     code = (
-        "import json, sys, clipflow.encoders as e; from clipflow.spec import EncoderSpec;"
-        "print(e.describe(EncoderSpec(**json.loads(sys.argv[1]))).encoder_id);"
-        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+        "import json, sys, clipflow.encoders as e; from clipflow.spec import EncoderSpec\n"
+        "for job in sys.argv[1:]:\n"
+        "    print(e.describe(EncoderSpec(**json.loads(job))).encoder_id)\n"
+        "    assert not {'torch', 'transformers'} & sys.modules.keys()\n"
     )
     ran = {"STANDIN_RAN": str(tmp_path / "ran")}
     told = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(standin.job)],
+        [sys.executable, "-c", code, *(json.dumps(standin.job) for standin in standins.values())],
         check=True,
         env=os.environ | ran,
         capture_output=True,
         text=True,
     )
-    assert told.stdout.strip() == describe(EncoderSpec(**standin.job)).encoder_id
+    assert told.stdout.split() == [describe(EncoderSpec(**one.job)).encoder_id for one in standins.values()]
     assert not (tmp_path / "ran").exists()
 
 
-def test_loading_runs_it(standin: Standin, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def forks(home: Path) -> Iterator[Forks]:
+    """Processes that have the libraries, and no model's code."""
+    with Forks("clipflow.encoders.remote_towers") as forks:
+        yield forks
+
+
+def test_loading_runs_it(standin: Standin, forks: Forks, tmp_path: Path) -> None:
     code = (
         "import json, sys, clipflow.encoders as e; from clipflow.spec import EncoderSpec;"
+        "from transformers import dynamic_module_utils; dynamic_module_utils.HF_MODULES_CACHE = sys.argv[2];"
         "e.load_encoder(EncoderSpec(**json.loads(sys.argv[1])))"
     )
-    environment = os.environ | {"STANDIN_RAN": str(tmp_path / "ran"), "HF_MODULES_CACHE": str(tmp_path / "modules")}
-    # Two at once, as two workers of one machine.
-    both = [subprocess.Popen([sys.executable, "-c", code, json.dumps(standin.job)], env=environment) for _ in range(2)]
-    assert [one.wait() for one in both] == [0, 0]
+    words, ran = [json.dumps(standin.job), str(tmp_path / "modules")], {"STANDIN_RAN": str(tmp_path / "ran")}
+    # Two at once, as two workers of one machine that have not run it before.
+    both = forks.run(code, *words, times=2, environment=ran)
+    assert [one.code for one in both] == [0, 0], both
     assert len((tmp_path / "ran").read_text().splitlines()) == {"acme/jina": 6}.get(standin.model, 4)
 
 

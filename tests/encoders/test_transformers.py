@@ -162,12 +162,14 @@ def test_description_agrees_with_the_loaded_model(encoder: Encoder, reference: t
     assert {"folder", "text", "preprocess", "precision", "runtime", "commit", "checkpoint_fp"} <= card.keys()
 
 
-def test_describing_imports_neither_torch_nor_transformers(folder: Path) -> None:
+def test_describing_imports_neither_torch_nor_transformers(clip_folder: Path, siglip_folder: Path) -> None:
     code = (
-        "import sys, clipflow.encoders as e; e.describe(sys.argv[1]);"
-        "assert not {'torch', 'transformers'} & sys.modules.keys()"
+        "import sys, clipflow.encoders as e\n"
+        "for folder in sys.argv[1:]:\n"
+        "    e.describe(folder)\n"
+        "    assert not {'torch', 'transformers'} & sys.modules.keys()\n"
     )
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(clip_folder), str(siglip_folder)], check=True)
 
 
 def _copy(folder: Path, where: Path) -> Path:
