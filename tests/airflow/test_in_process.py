@@ -14,7 +14,6 @@ from tests.tiny_models import tiny_clip
 DAYS, PER_DAY = 3, 8
 
 
-
 @pytest.fixture(scope="module")
 def uploads(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return make_catalogue(tmp_path_factory.mktemp("catalogue") / "uploads", days=DAYS, per_day=PER_DAY)

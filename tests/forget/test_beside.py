@@ -220,7 +220,7 @@ def tombstones(folder: Path) -> list[str]:
 
 def write(folder: Path, number: int, begin: Any, over: Any) -> None:
     chance = random.Random(number)
-    begin.wait()
+    begin.wait(PATIENCE)
     for turn in itertools.count():
         if over.is_set():
             return
@@ -237,10 +237,12 @@ def test_nothing_returns_beside_writers_of_the_same_images(tmp_path: Path) -> No
     """Each deletion waits for the writers there are, erases beside those that come, and they all go on."""
     assignment(tmp_path, "the table")
     begin, over = FORKS.Barrier(WRITERS + 1), FORKS.Event()
-    writers = [FORKS.Process(target=write, args=(tmp_path, number, begin, over)) for number in range(WRITERS)]
+    writers = [
+        FORKS.Process(target=write, args=(tmp_path, number, begin, over), daemon=True) for number in range(WRITERS)
+    ]
     for process in writers:
         process.start()
-    begin.wait()
+    begin.wait(PATIENCE)
     for key in range(FORGOTTEN_KEYS):
         report = forget(uri(tmp_path), uris=[uri_of(key)], wait=PATIENCE)
         assert report.verified

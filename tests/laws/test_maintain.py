@@ -30,7 +30,7 @@ def plan(number: int) -> list[dict[int, int]]:
 
 
 def write(folder: Path, number: int, start: Any) -> None:
-    start.wait()
+    start.wait(PATIENCE)
     for turn, seconds in enumerate(plan(number)):
         given = assignment(folder, f"run-{number}-{turn}")
         items = [{"key": key, "second": second, "at": number * 1000 + turn} for key, second in seconds.items()]
@@ -39,7 +39,7 @@ def write(folder: Path, number: int, start: Any) -> None:
 
 def keep_maintaining(folder: Path, start: Any, over: Any) -> None:
     table = str(folder / "t.lance")
-    start.wait()
+    start.wait(PATIENCE)
     while not over.is_set():
         maintain(table, keep_days=0, indexes=[INDEX])
 
@@ -52,8 +52,8 @@ def calls(folder: Path) -> int:
 def test_maintaining_beside_writers_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assignment(tmp_path, "the table")
     start, over = FORKS.Barrier(WRITERS + 2), FORKS.Event()
-    writers = [FORKS.Process(target=write, args=(tmp_path, number, start)) for number in range(WRITERS)]
-    keepers = [FORKS.Process(target=keep_maintaining, args=(tmp_path, start, over)) for _ in range(2)]
+    writers = [FORKS.Process(target=write, args=(tmp_path, number, start), daemon=True) for number in range(WRITERS)]
+    keepers = [FORKS.Process(target=keep_maintaining, args=(tmp_path, start, over), daemon=True) for _ in range(2)]
     for process in writers + keepers:
         process.start()
     for process in writers:

@@ -27,7 +27,7 @@ def plan(number: int) -> list[dict[int, int]]:
 
 
 def commit_many(folder: Path, number: int, start: Any) -> None:
-    start.wait()
+    start.wait(PATIENCE)
     for turn, seconds in enumerate(plan(number)):
         # A run of its own per commit: one run never writes a row twice.
         given = assignment(folder, f"run-{number}-{turn}")
@@ -41,7 +41,7 @@ def commit_many(folder: Path, number: int, start: Any) -> None:
 
 
 def compact_often(folder: Path, start: Any, enough: Any) -> None:
-    start.wait()
+    start.wait(PATIENCE)
     while not enough.wait(0.2):
         with contextlib.suppress(CommitConflictError, OSError):
             lance.dataset(str(folder / "t.lance")).optimize.compact_files()
@@ -49,10 +49,12 @@ def compact_often(folder: Path, start: Any, enough: Any) -> None:
 
 def test_racing_commits_leave_one_row_per_image_at_every_version(tmp_path: Path) -> None:
     start, enough = FORKS.Barrier(PROCESSES + 1), FORKS.Event()
-    joining = FORKS.Process(target=compact_often, args=(tmp_path, start, enough))
+    joining = FORKS.Process(target=compact_often, args=(tmp_path, start, enough), daemon=True)
     assignment(tmp_path, "first")
     joining.start()
-    processes = [FORKS.Process(target=commit_many, args=(tmp_path, number, start)) for number in range(PROCESSES)]
+    processes = [
+        FORKS.Process(target=commit_many, args=(tmp_path, number, start), daemon=True) for number in range(PROCESSES)
+    ]
     for process in processes:
         process.start()
     for process in processes:
