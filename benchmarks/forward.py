@@ -9,6 +9,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -70,7 +71,7 @@ def _ways(folder: str) -> dict[str, Callable[[], object]]:
 
     return {
         "transformers": plain,
-        **{name: (lambda encoder=encoder: encoder.encode_pixels(raw)) for name, encoder in encoders.items()},
+        **{name: partial(encoder.encode_pixels, raw) for name, encoder in encoders.items()},
     }
 
 

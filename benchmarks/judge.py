@@ -14,8 +14,11 @@ from clipflow.rejudge import rejudge
 from clipflow.spec import PolicySpec
 
 _COLUMNS = ("what", "rows", "rows that move", "wall s", "CPU s")
-_STRICT = [{"name": "small", "score": "min_side", "reject_below": 200}, {"name": "blurry", "score": "blur"}]
-_NEAR = {"name": "twice", "score": "near_duplicate", "reject_above": 0.97}
+_STRICT: list[dict[str, Any]] = [
+    {"name": "small", "score": "min_side", "reject_below": 200},
+    {"name": "blurry", "score": "blur"},
+]
+_NEAR: dict[str, Any] = {"name": "twice", "score": "near_duplicate", "reject_above": 0.97}
 
 
 def main() -> None:
@@ -39,9 +42,9 @@ def main() -> None:
     print(tabulate(lines, headers=_COLUMNS, floatfmt=".1f", tablefmt="github"))
 
 
-def _line(what: str, table: Path, rows: int, rules: list[dict[str, Any]], **how: bool) -> tuple[Any, ...]:
+def _line(what: str, table: Path, rows: int, rules: list[dict[str, Any]], dry_run: bool = False) -> tuple[Any, ...]:
     wall, cpu = time.perf_counter(), time.process_time()
-    report = rejudge(str(table), PolicySpec.model_validate({"rules": rules}), **how)
+    report = rejudge(str(table), PolicySpec.model_validate({"rules": rules}), dry_run=dry_run)
     return what, rows, report.changed, time.perf_counter() - wall, time.process_time() - cpu
 
 

@@ -3,8 +3,9 @@
 python -m benchmarks.paper
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tabulate import tabulate
 
@@ -109,7 +110,8 @@ def tables() -> list[str]:
         ("hours if nothing else took time", *_STEPS),
         ("images, encoder", "tables", "GETs", "LISTs if listed", "to fetch", "data", "indexes", "commits"),
     )
-    kinds = zip((clock, steps, amounts), heads, strict=True)
+    bodies: tuple[Iterable[Iterable[Any]], ...] = (clock, steps, amounts)
+    kinds = zip(bodies, heads, strict=True)
     return [tabulate(rows, headers=head, tablefmt="github", disable_numparse=True) for rows, head in kinds]
 
 

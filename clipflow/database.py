@@ -8,7 +8,10 @@ def closed_database(threads: int | None = None) -> duckdb.DuckDBPyConnection:
 
     What a statement may read is registered by the caller; no statement can open it again.
     """
-    config: dict[str, str] = {"enable_external_access": "false", "python_enable_replacements": "false"}
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "enable_external_access": "false",
+        "python_enable_replacements": "false",
+    }
     if threads is not None:
         config["threads"] = str(threads)
     database = duckdb.connect(config=config)

@@ -2,6 +2,7 @@
 
 import os
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.resource import (
     KubernetesCreateResourceOperator,
@@ -23,7 +24,7 @@ Makes a Ray cluster, embeds the day's images on it, and removes it, whatever cam
 """
 
 SPEC = os.environ.get("CLIPFLOW_RAY_CLUSTER", "kind: RayCluster\nmetadata: {name: clipflow, namespace: ray}\n")
-CLUSTER = {"yaml_conf": SPEC, "custom_resource_definition": True, "namespaced": True}
+CLUSTER: dict[str, Any] = {"yaml_conf": SPEC, "custom_resource_definition": True, "namespaced": True}
 
 with DAG(
     dag_id="clip_embed_kuberay",
@@ -39,7 +40,8 @@ with DAG(
         "job_file": job_file_param(),
     },
 ) as dag:
-    make_cluster = KubernetesCreateResourceOperator(task_id="make_cluster", **CLUSTER).as_setup()
+    # Airflow leaves `as_setup` untyped.
+    make_cluster = KubernetesCreateResourceOperator(task_id="make_cluster", **CLUSTER).as_setup()  # type: ignore[no-untyped-call]
     remove_cluster = KubernetesDeleteResourceOperator(task_id="remove_cluster", **CLUSTER).as_teardown(
         setups=make_cluster
     )

@@ -100,17 +100,18 @@ class Driver:
 
 def versions(table: Path | str) -> int:
     """How many versions a local table has: the event that a driver's commit is."""
-    return _files(Path(table, "_versions"))
+    return _files(Path(table, "_versions"), ".manifest")
 
 
 def fragments(table: Path | str) -> int:
     """How many files of rows lie in a local table, committed or only staged."""
-    return _files(Path(table, "data"))
+    return _files(Path(table, "data"), ".lance")
 
 
-def _files(folder: Path) -> int:
+def _files(folder: Path, end: str) -> int:
     try:
-        return sum(not entry.name.startswith(".") for entry in os.scandir(folder))
+        # A file that is being written has another end, or begins with a point.
+        return sum(entry.name.endswith(end) and entry.name[0] != "." for entry in os.scandir(folder))
     except FileNotFoundError:
         return 0
 

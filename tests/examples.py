@@ -16,14 +16,14 @@ FAILED_ONCE = Path(__file__).parents[1] / ".hypothesis" / "examples"
 # How many times as many examples the deep profile takes.
 _DEEPER = 20
 # A busy machine is no reason to fail.
-_ALWAYS = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+_ALWAYS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def load_profile() -> None:
     """Make the profile that the environment names the default: `quick` or `deep`."""
-    settings.register_profile("quick", max_examples=40, derandomize=True, database=None, **_ALWAYS)
+    settings.register_profile("quick", _ALWAYS, max_examples=40, derandomize=True, database=None)
     settings.register_profile(
-        "deep", max_examples=1000, print_blob=True, database=DirectoryBasedExampleDatabase(FAILED_ONCE), **_ALWAYS
+        "deep", _ALWAYS, max_examples=1000, print_blob=True, database=DirectoryBasedExampleDatabase(FAILED_ONCE)
     )
     settings.load_profile("deep" if _deep() else "quick")
 

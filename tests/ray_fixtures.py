@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 # As the engine does before it starts a Ray on loopback; read when Ray is imported.

@@ -16,6 +16,7 @@ from clipflow.cli import main
 from clipflow.decode import decode
 from clipflow.decode.draft import MARGIN, SHARES, share
 from clipflow.encoders import Encoder, describe, load_encoder, load_preprocess
+from clipflow.encoders.base import Drafting
 from clipflow.encoders.geometry import read_geometry
 from clipflow.encoders.preprocess import Resize
 from clipflow.errors import EncoderError, EncoderMismatch
@@ -148,6 +149,7 @@ def encoder() -> Encoder:
 @pytest.mark.parametrize("name", sorted(photographs()))
 def test_the_vector_hardly_moves(name: str, encoder: Encoder) -> None:
     preprocess = load_preprocess(describe("demo", "draft"))
+    assert isinstance(preprocess, Drafting)
     data = large(name)
     got = decode(data, ENOUGH, preprocess.needed)
     assert got.drafted

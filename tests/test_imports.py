@@ -83,10 +83,9 @@ def test_the_engine_never_imports_airflow() -> None:
 def imports(path: Path) -> Iterator[tuple[int, str]]:
     """Every import of a file: its line and the top-level package."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        yield from ((node.lineno, name.partition(".")[0]) for name in names)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+            yield from ((node.lineno, name.partition(".")[0]) for name in names)
 
 
 def test_all_names_exist_are_sorted_and_are_what_dir_shows() -> None:

@@ -32,7 +32,8 @@ def loaded(checkpoint: str, dtype: torch.dtype) -> Embed:
     def embed(pictures: Sequence[Image.Image]) -> np.ndarray:
         inputs = processor(images=list(pictures), return_tensors="pt")
         made = model.get_image_features(pixel_values=inputs["pixel_values"].to(dtype)).pooler_output
-        return made.float().numpy()
+        vectors: np.ndarray = made.float().numpy()
+        return vectors
 
     return embed
 

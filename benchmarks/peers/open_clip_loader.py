@@ -6,6 +6,7 @@ WEIGHTS is a file in open_clip's own layout, see `benchmarks.open_clip_weights`.
 """
 
 import io
+from collections.abc import Callable
 
 import open_clip
 import torch
@@ -20,7 +21,7 @@ _MODEL = "ViT-B-32-quickgelu"
 class Photographs(Dataset[torch.Tensor]):
     """Addresses as transformed pictures."""
 
-    def __init__(self, uris: list[str], transform: object) -> None:
+    def __init__(self, uris: list[str], transform: Callable[[Image.Image], torch.Tensor]) -> None:
         self._uris, self._transform = uris, transform
 
     def __len__(self) -> int:

@@ -76,7 +76,11 @@ def test_the_gate_audits_on_ray_and_stops_what_its_condition_names(
     job.write_text(json.dumps({"name": "t", "source": source, "encoder": {"model": "demo"}, "table": target}))
     form = {"job_file": str(job), "conn_id": "ray_default", "fail_if": "rejected_share >= 0"}
     with awake(stack, "clip_embed_daily"):
-        body = {"dag_run_id": f"gated-{time.time_ns()}", "logical_date": f"{LAST}T12:00:00Z", "conf": form}
+        body: dict[str, Any] = {
+            "dag_run_id": f"gated-{time.time_ns()}",
+            "logical_date": f"{LAST}T12:00:00Z",
+            "conf": form,
+        }
         patiently(lambda: stack.post("/dags/clip_embed_daily/dagRuns", body))
         gate = Run(stack, "clip_embed_daily", body["dag_run_id"], "audit_table")
         assert gate.wait(seconds=240)["state"] == "failed"

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from clipflow_airflow.stack import Stack
@@ -44,8 +44,10 @@ def test_killed_at_any_moment(stack: Stack, start: Any, victim: str) -> None:
     runs = {moment: start(moment, seconds="3", halt=moment) for moment in moments}
     for moment, run in runs.items():
         task = psutil.Process(halted(stack, run))
+        worker = task.parent()
+        assert worker
         # The worker is killed first: alive, it would see its task die and say so.
-        for process in [task.parent(), task] if victim == "worker" else [task]:
+        for process in [worker, task] if victim == "worker" else [task]:
             process.send_signal(signal.SIGKILL)
         expected: dict[str, set[str]] = {"chosen": set(), "completing": {"0"}}
         assert set(run.jobs()) == expected.get(moment, {"0"}), moment
@@ -150,7 +152,9 @@ def test_a_worker_that_is_lost_for_good_leaves_no_job(stack: Stack, start: Any) 
     """Without a retry nobody comes back to the job, so Airflow's callback ends it."""
     run = start("x", "nap_once", seconds="90", halt="submitted")
     task = psutil.Process(halted(stack, run))
-    for process in (task.parent(), task):
+    worker = task.parent()
+    assert worker
+    for process in (worker, task):
         process.kill()
     assert run.wait()["state"] == "failed"
     run.wait_jobs({"0": "STOPPED"})

@@ -44,7 +44,7 @@ def test_three_days_and_one_of_them_again(
     job = {"job_file": write_job(tmp_path / "job.json", uploads), "conn_id": "local"}
     ends = [datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1) for day in uploads.days]
     before = len(events())
-    reports = []
+    reports: list[dict[str, Any]] = []
     for end in [*ends, ends[-1]]:
         outcome = sandbox.run("clip_embed_daily", end, job)
         changes = end != ends[-1] or len(reports) < len(ends)

@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from httpx import Response
+from httpx2 import Response
 
 from clipflow.demo.catalogue import make_catalogue
 from clipflow.schema import COUNTS, VERDICTS
@@ -102,7 +102,7 @@ def kept(run: Run, **changes: Any) -> Iterator[None]:
     from sqlalchemy import delete, select
 
     xcoms = changes.pop("xcoms", {})
-    key = {"dag_id": DAG, "run_id": run.run_id, "task_id": TASK}
+    key: dict[str, Any] = {"dag_id": DAG, "run_id": run.run_id, "task_id": TASK}
     before: dict[str, Any] = {}
 
     def write(columns: dict[str, Any], values: dict[str, Any]) -> None:
@@ -171,7 +171,8 @@ def test_another_teams_dag(get: Get, run: Run) -> None:
     with create_session() as session:
         session.add(bundle)
         session.flush()
-        session.add(DagModel(dag_id="of_vision", bundle_name="theirs", is_stale=True))
+        # Airflow leaves this untyped.
+        session.add(DagModel(dag_id="of_vision", bundle_name="theirs", is_stale=True))  # type: ignore[no-untyped-call]
     url = run_page_url("of_vision", run.run_id, TASK)
     try:
         assert get(url, token(teams=("vision",))).status_code == 404

@@ -16,7 +16,7 @@ from clipflow_airflow.sandbox import Sandbox
 from clipflow_airflow.submission import Command, TaskKey
 
 if TYPE_CHECKING:
-    from conftest import RayHead
+    from clipflow_airflow.stack.ray_head import RayHead
 
 DAG = "clip_embed_daily"
 PER_DAY = 8

@@ -90,8 +90,8 @@ def test_confusion_and_moves_follow_from_the_rows(drawn: list[Row], most: float)
     for group in found["groups"]:
         own = [one for one in matched if one["attr_locale"] == group["value"]]
         assert group["n"] == len(own) >= 3
-        rule = next((made for made in RULES if made["name"] == group["rule"]), None)
-        fired = [ruled[one["image_id"]] == "rejected" if rule is None else fires(rule, one, "reject") for one in own]
+        judge: dict[str, Any] | None = next((made for made in RULES if made["name"] == group["rule"]), None)
+        fired = [ruled[one["image_id"]] == "rejected" if judge is None else fires(judge, one, "reject") for one in own]
         check_errors(group, list(zip(fired, (human[one["image_id"]] for one in own), strict=True)), None, "")
 
 

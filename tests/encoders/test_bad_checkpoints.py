@@ -224,7 +224,10 @@ def test_weights_of_a_deeper_or_shallower_model_are_refused(
     config = json.loads((model / "config.json").read_text())
     assert (config[part] if part else config)["num_hidden_layers"] == 2
     depth = {"num_hidden_layers": layers}
-    stages = {"stage_names": ["stem", *(f"stage{at + 1}" for at in range(layers))], "out_indices": [layers]}
+    stages: dict[str, Any] = {
+        "stage_names": ["stem", *(f"stage{at + 1}" for at in range(layers))],
+        "out_indices": [layers],
+    }
     stages["out_features"] = stages["stage_names"][-1:]
     edit_config(model, **({part: {**config[part], **depth}} if part else {**depth, **stages}))
     _refused(_job(images, model), said)

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipflow.encoders import load_encoder
+from clipflow.encoders import Encoder, load_encoder
 from clipflow.encoders.device import Feed, has_many_convolutions
+from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.spec import ComputeSpec
 from tests.families import Families
 from tests.tiny_models import SIDE
@@ -20,6 +22,12 @@ CPU = torch.device("cpu")
 
 def sums(raw: torch.Tensor) -> torch.Tensor:
     return raw.double().sum((1, 2, 3))[:, None]
+
+
+def model_of(encoder: Encoder) -> torch.nn.Module:
+    assert isinstance(encoder, TorchEncoder)
+    model: torch.nn.Module = encoder.model
+    return model
 
 
 def pictures(count: int, side: int = 4) -> np.ndarray:
@@ -50,14 +58,24 @@ def test_what_fills_a_batch_is_not_seen() -> None:
     feed = Feed(CPU, 4)
     feed(np.full((4, 2, 2, 3), 255, np.uint8), sums)
     seen = []
-    feed(np.ones((1, 2, 2, 3), np.uint8), lambda raw: seen.append(raw.clone()) or sums(raw))
+
+    def compute(raw: torch.Tensor) -> torch.Tensor:
+        seen.append(raw.clone())
+        return sums(raw)
+
+    feed(np.ones((1, 2, 2, 3), np.uint8), compute)
     assert (seen[0][0] == 1).all()
     assert (seen[0][1:] == 0).all()
 
 
 def test_without_a_size_pictures_pass_as_they_are() -> None:
     shapes = []
-    Feed(CPU)(pictures(7), lambda raw: shapes.append(tuple(raw.shape)) or sums(raw))
+
+    def compute(raw: torch.Tensor) -> torch.Tensor:
+        shapes.append(tuple(raw.shape))
+        return sums(raw)
+
+    Feed(CPU)(pictures(7), compute)
     assert shapes == [(7, 4, 4, 3)]
 
 
@@ -77,8 +95,8 @@ def test_threads_do_not_mix_pictures() -> None:
 
 
 def test_a_transformer_has_one_convolution_and_a_convnext_many(families: Families) -> None:
-    assert not has_many_convolutions(families.encoder("clip").model)
-    convnext = families.encoder("dinov3_convnext").model
+    assert not has_many_convolutions(model_of(families.encoder("clip")))
+    convnext = model_of(families.encoder("dinov3_convnext"))
     assert has_many_convolutions(convnext)
     weights = [one.weight for one in convnext.modules() if isinstance(one, torch.nn.Conv2d)]
     assert all(one.is_contiguous(memory_format=torch.channels_last) for one in weights)
@@ -86,7 +104,9 @@ def test_a_transformer_has_one_convolution_and_a_convnext_many(families: Familie
 
 @pytest.mark.parametrize("batch_size", [3, "auto"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning:torch")
-def test_compiled_the_same_vectors(clip_folder: Path, batch_size: int | str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_the_same_vectors(
+    clip_folder: Path, batch_size: int | Literal["auto"], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Captures the graph and runs it as it is: generating code takes minutes, and is torch's own affair.
     monkeypatch.setattr("clipflow.encoders.torch_towers.COMPILER", "aot_eager")
     pixels = pictures(8, SIDE)

@@ -10,6 +10,7 @@ from PIL import Image
 from clipflow.encoders import Encoder, describe, load_encoder
 from clipflow.encoders.families import FAMILIES
 from clipflow.encoders.packed_layers import PackedLinear
+from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.errors import EncoderError
 from clipflow.spec import ComputeSpec, EncoderSpec
 from tests.families import ALL, Families, awkward_pictures
@@ -103,6 +104,7 @@ def test_packed_layers_keep_every_vector(
     family: tuple[str, Path], encoder: Encoder, pictures: list[Image.Image]
 ) -> None:
     packed = load_encoder(str(family[1]), precision="bf16", compute=ComputeSpec())
+    assert isinstance(packed, TorchEncoder)
     layers = list(packed.model.modules())
     assert any(isinstance(layer, PackedLinear) for layer in layers)
     assert not any(type(layer) is torch.nn.Linear and layer.weight.dtype == torch.bfloat16 for layer in layers)

@@ -1,9 +1,10 @@
 """After loading the garbage collector is as it was found, and free memory is the system's again."""
 
 import gc
+from collections.abc import Iterator
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
+import psutil
 import pytest
 
 from clipflow.encoders import load_encoder
@@ -12,7 +13,7 @@ from clipflow.errors import EncoderError
 
 
 @pytest.fixture(autouse=True)
-def _enabled():
+def _enabled() -> Iterator[None]:
     yield
     gc.enable()
 

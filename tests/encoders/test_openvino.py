@@ -207,7 +207,9 @@ def test_a_model_that_openvino_cannot_take_is_refused(
     clip_folder: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unconvertible(self: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        return torch.linalg.lstsq(inputs["pixel_values"].flatten(1), torch.ones(len(inputs["pixel_values"]), 24))[0]
+        pixels = inputs["pixel_values"]
+        made: torch.Tensor = torch.linalg.lstsq(pixels.flatten(1), torch.ones(len(pixels), 24))[0]
+        return made
 
     def check_and_settle(self: Any) -> None:
         self.images = unconvertible.__get__(self)

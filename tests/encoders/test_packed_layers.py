@@ -1,6 +1,7 @@
 """Packed layers: each against torch's own, and left alone where they would be something else."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -54,7 +55,8 @@ class Gated(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         gate, values = self.fc1(values).chunk(2, dim=-1)
-        return self.fc2(self.act(gate) * values)
+        made: torch.Tensor = self.fc2(self.act(gate) * values)
+        return made
 
 
 def values(dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -123,7 +125,8 @@ def test_what_does_not_work_is_put_back(fault: str) -> None:
 
     def alike() -> bool:
         # What some models' own code does.
-        return fault == "weights are read" and bool(functional.linear(values(torch.bfloat16), block.fc1.weight).all())
+        layer: Any = block.fc1
+        return fault == "weights are read" and bool(functional.linear(values(torch.bfloat16), layer.weight).all())
 
     assert not pack(block, alike)
     assert [type(part) for part in block.children()] == [nn.Linear, Activation, nn.Linear]

@@ -15,10 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoProcessor
 
-import clipflow.encoders.transformers_files
 from clipflow.decode import decode
 from clipflow.encoders import Encoder, describe, encoder_spec, load_encoder, load_preprocess
-from clipflow.encoders.geometry import Geometry
+from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.errors import EncoderError
 from clipflow.spec import EncoderSpec
 from tests.pictures import drawing, files
@@ -278,7 +277,7 @@ class _Trap:
 def test_an_encoder_that_computes_otherwise_than_the_library_is_refused(
     clip_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = clipflow.encoders.transformers_files.read_geometry
+    real = read_geometry
 
     def wrong(config: dict[str, Any], family: str) -> Geometry:
         return real({**config, "resample": 0, "image_mean": [0.1, 0.9, 0.5]}, family)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.models.trigger import Trigger
-from airflow.sdk.module_loading import import_string
+from airflow.sdk.module_loading import import_string  # type: ignore[attr-defined]  # it does not say that it exports it
 from airflow.sdk.serde import deserialize
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.triggers.base import BaseEventTrigger
@@ -43,13 +43,13 @@ def test_the_watcher_in_a_stored_dag_is_the_trigger_that_waits() -> None:
     ((_, asset),) = dag.timetable.asset_condition.iter_assets()
     (watcher,) = asset.watchers
     classpath, kwargs = NewUploadsTrigger("s3://acme/uploads/", poll_seconds=60.0).serialize()
-    stored = {**watcher.trigger}
+    stored: Any = watcher.trigger
     assert BaseEventTrigger.hash(stored["classpath"], stored["kwargs"]) == BaseEventTrigger.hash(classpath, kwargs)
 
 
 @pytest.mark.parametrize("kwargs", STORED["resumed"]["next_kwargs"])
 def test_a_deferred_task_goes_on(kwargs: dict[str, Any]) -> None:
-    found = deserialize(kwargs)
+    found: Any = deserialize(kwargs)
     assert callable(getattr(ClipflowOperator, STORED["resumed"]["next_method"]))
     assert Outcome(**found["event"]).event() == found["event"]
 

@@ -61,7 +61,7 @@ class Image:
     def install(self, what: str, wheels: Path, **more: str) -> None:
         """As the Dockerfile does."""
         script, constraints = ROOT / "docker" / "install.sh", ROOT / "constraints.txt"
-        self.run("sh", str(script), what, str(constraints), str(wheels), **more)
+        self.run("sh", str(script), what, str(constraints), str(wheels), ends=0, **more)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def test_airflows_image_has_no_engine_and_keeps_to_the_constraints(airflow_image
     listed = json.loads(airflow_image.run("python", "-m", "pip", "list", "--format=json").stdout)
     found = {canonicalize_name(one["name"]): one["version"] for one in listed}
     # These come with a new environment.
-    del found["pip"], found["setuptools"]
+    del found[canonicalize_name("pip")], found[canonicalize_name("setuptools")]
     assert {"clipflow", "apache-airflow", "apache-airflow-providers-standard", "asyncpg", "psycopg2-binary"} < set(
         found
     )

@@ -76,8 +76,8 @@ def test_maintaining_beside_writers_loses_and_doubles_nothing(tmp_path: Path) ->
                 newest[f"{key:032x}"] = max(newest[f"{key:032x}"], second)
     found = rows(table, ["image_id", "source_modified"])
     assert found.keys() == newest.keys()
-    for key, row in found.items():
-        assert row["source_modified"] == BEGAN + timedelta(seconds=newest[key]), "the newer source did not stay"
+    for name, row in found.items():
+        assert row["source_modified"] == BEGAN + timedelta(seconds=newest[name]), "the newer source did not stay"
     assert assert_unique_ever(table) > WRITERS * COMMITS
 
     report = maintain(str(table), indexes=[INDEX])

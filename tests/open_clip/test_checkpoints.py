@@ -66,7 +66,9 @@ def archive(path: Path, kind: str = "resnet") -> Any:
     model = built(kind)
     image, text = torch.zeros(1, 3, 64, 64), torch.zeros(1, 24, dtype=torch.int64)
     model.register_buffer("input_resolution", torch.tensor(64))
-    scripted = torch.jit.trace_module(model, {"encode_image": image, "encode_text": text}, check_trace=False)
+    # torch types this function's neighbours only.
+    trace: Any = torch.jit.trace_module
+    scripted = trace(model, {"encode_image": image, "encode_text": text}, check_trace=False)
     scripted.half().save(str(path))
     return model
 

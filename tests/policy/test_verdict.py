@@ -27,7 +27,7 @@ SCORES = NUMBERS | st.floats(-1, 4, width=32) | st.just(math.nan)
 
 
 @st.composite
-def bounds(draw: st.DrawFn) -> dict[str, float]:
+def bounds(draw: st.DrawFn) -> dict[str, Any]:
     """Some of the four, ascending; neighbours may be equal."""
     keys = draw(st.lists(st.sampled_from(BOUNDS), unique=True))
     values = sorted(draw(st.lists(NUMBERS, min_size=len(keys), max_size=len(keys))))

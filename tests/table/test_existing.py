@@ -21,7 +21,7 @@ KEYS_IN_ALL = range(8)
 _MINE = "mine"
 
 SOME = st.lists(st.sampled_from(KEYS_IN_ALL), min_size=1, max_size=4, unique=True)
-DEED = st.one_of(
+DEED: st.SearchStrategy[tuple[str, list[int]]] = st.one_of(
     st.tuples(st.just("write"), SOME),
     st.tuples(st.just("copy"), SOME),
     st.tuples(st.just("delete"), SOME),

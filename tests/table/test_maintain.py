@@ -204,7 +204,7 @@ def test_a_commit_that_was_decided_before_compaction_decides_again(tmp_path: Pat
     scattered(tmp_path, 4)
     given = assignment(tmp_path, "stale")
     new = staged(given, {"key": 1, "second": 50})
-    seen = []
+    seen: list[int] = []
 
     def decide(dataset: lance.LanceDataset) -> Change:
         there = dataset.to_table(columns=[], filter=f"image_id = '{1:032x}'", with_row_address=True)

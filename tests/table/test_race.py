@@ -71,5 +71,5 @@ def test_racing_commits_leave_one_row_per_image_at_every_version(tmp_path: Path)
                 newest[f"{key:032x}"] = max(newest[f"{key:032x}"], second)
     found = rows(tmp_path / "t.lance", ["image_id", "source_modified"])
     assert found.keys() == newest.keys()
-    for key, row in found.items():
-        assert row["source_modified"] == BEGAN + timedelta(seconds=newest[key]), "the newer source did not stay"
+    for name, row in found.items():
+        assert row["source_modified"] == BEGAN + timedelta(seconds=newest[name]), "the newer source did not stay"

@@ -14,7 +14,7 @@ from pathlib import Path
 from clipflow.errors import UsageError
 
 try:
-    import psutil  # type: ignore[import-untyped]
+    import psutil
 except ImportError as error:
     raise UsageError("The stack needs psutil.", 'Install it: pip install "clipflow[stack]"') from error
 

@@ -59,7 +59,8 @@ class NapOperator(ClipflowOperator):
         return super().complete(context, event)
 
     def _halt(self, moment: str, context: Context | None) -> None:
-        self._context = context = context or self._context
+        context = context or self._context
+        self._context: Context = context
         ti = context["ti"]
         if self.halt != moment or ti.try_number > 1:
             return

@@ -77,13 +77,14 @@ class StubEncoder(Encoder):
         # Random directions keep different pictures apart in few dimensions.
         self._directions = np.random.default_rng(7).standard_normal((_SIDE * _SIDE * 3 + 1, info.dim))
 
-    def encode_pixels(self, pixels: Pixels) -> Vectors:
-        time.sleep(self._pause * len(pixels))
-        self._count(len(pixels))
-        flat = pixels.reshape(len(pixels), -1).astype(np.float64) / 127.5 - 1
+    def encode_pixels(self, pixels: Sequence[Pixels] | Pixels) -> Vectors:
+        raw: Pixels = np.asarray(pixels, np.uint8)
+        time.sleep(self._pause * len(raw))
+        self._count(len(raw))
+        flat = raw.reshape(len(raw), -1).astype(np.float64) / 127.5 - 1
         vectors = normalised(np.hstack([flat, np.ones((len(flat), 1))]) @ self._directions)
         if self._nan:
-            vectors[~pixels.reshape(len(pixels), -1).any(axis=1)] = np.nan
+            vectors[~raw.reshape(len(raw), -1).any(axis=1)] = np.nan
         return vectors
 
     def _count(self, images: int) -> None:
