@@ -8,12 +8,13 @@ from contextlib import suppress
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from clipflow.decode import decode, to_rgb
 from clipflow.failures import ImageFailure
+from tests.examples import examples
 from tests.pictures import ORIENTATIONS, drawing, encoded, files, photographs, png_rgb_16
 
 ENOUGH = 100_000_000
@@ -225,7 +226,7 @@ def test_threads_leave_the_warnings_as_they_were() -> None:
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == (before, limit)
 
 
-@settings(max_examples=400, deadline=None)
+@examples(150)
 @given(name=st.sampled_from(sorted(files())), damage=st.data())
 def test_broken_files_end_in_a_code_and_nothing_else(name: str, damage: st.DataObject) -> None:
     data = bytearray(files()[name])
@@ -241,7 +242,7 @@ def test_broken_files_end_in_a_code_and_nothing_else(name: str, damage: st.DataO
         assert 0 < got.rgb.size <= 3_000_000
 
 
-@settings(max_examples=200, deadline=None)
+@examples(80)
 @given(
     head=st.sampled_from(
         [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF....WEBP", b"BM", b"II*\0", b"MM\0*"]

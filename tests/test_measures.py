@@ -9,11 +9,12 @@ import pytest
 import scipy.fft
 import scipy.ndimage
 import skimage.measure
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from clipflow.measures import measure, shrink
+from tests.examples import examples
 from tests.pictures import photographs
 
 
@@ -64,7 +65,7 @@ def test_shrinking_is_pillows_to_the_last_bit(height: int, width: int) -> None:
     assert (shrink(extremes) == np.asarray(theirs)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(25)
 @given(height=st.integers(1, 90), width=st.integers(1, 90), seed=st.integers(0, 2**32))
 def test_noise_of_any_size_agrees(height: int, width: int, seed: int) -> None:
     _agrees(_noise(height, width, seed))

@@ -238,6 +238,20 @@ def test_the_page_of_airflow_names_the_operators() -> None:
             assert set(named(arguments)) <= set(inspect.signature(operator.__init__).parameters) | {"table"}
 
 
+def test_every_law_names_tests_that_are_there() -> None:
+    """By the names alone: the live lane is not collected here."""
+    page = rows("testing.md", "The laws and their tests")
+    del page["Law"]
+    assert {law[0] for law in page if law[0].isdigit()} == set("123456789")
+    for law, (tests, lane) in page.items():
+        assert named(tests), law
+        for name in named(tests):
+            path, _, test = name.partition("::")
+            text = (ROOT / path).read_text("utf-8")
+            assert not test or re.search(rf"^(def {test}\(|{test} = )", text, re.MULTILINE), name
+            assert ("tests/live" in path) == (lane == "test-live"), name
+
+
 def test_the_newest_change_is_of_this_version() -> None:
     versions = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", CHANGELOG.read_text("utf-8"), re.MULTILINE)
     assert versions[0] == clipflow.__version__

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
@@ -17,6 +17,7 @@ from clipflow.encoders.fingerprint import preprocess_fp
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.encoders.preprocess import Resize
 from clipflow.errors import EncoderError
+from tests.examples import examples
 from tests.pictures import photographs
 
 Pixels = npt.NDArray[np.uint8]
@@ -58,7 +59,7 @@ def _off_by(rgb: Pixels, family: str, config: dict[str, Any]) -> int:
 sides = st.one_of(st.integers(1, 8), st.integers(1, 80), st.integers(1, 700))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(60)
 @given(
     height=sides,
     width=sides,
