@@ -13,7 +13,7 @@ import pytest
 from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow.query.sql import sql
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import Run, patiently, until
+from tests.live.runs import Run, patiently, until
 
 pytestmark = pytest.mark.timeout(1000)
 

@@ -13,8 +13,8 @@ import pytest
 
 from clipflow_airflow.sketch import Sketch
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import patiently
 from tests.catalogues import picture, rows
+from tests.live.runs import patiently
 
 DAG = "watched_uploads"
 DAG_FILE = Path(__file__).parents[2] / "dags" / "clip_embed_uploads.py"

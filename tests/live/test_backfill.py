@@ -12,7 +12,7 @@ from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow.query.sql import sql
 from clipflow.schema import COUNTS
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import Run, patiently, until
+from tests.live.runs import Run, patiently, until
 
 DAG = "clip_embed_daily"
 DAYS, PER_DAY, AGAIN = 10, 8, 4

@@ -9,7 +9,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import Run, until
+from tests.live.runs import Run, until
 
 pytestmark = pytest.mark.timeout(600)
 
