@@ -19,7 +19,7 @@ __all__ = ["sandbox"]
 
 HERE = Path(__file__).parent
 
-# A killed process counts as alive for as long as these say; users keep Airflow's own, longer ones.
+# A killed process counts as alive for as long as the first of these say; users keep Airflow's own, longer ones.
 QUICK = {
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "15",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "3",
@@ -32,6 +32,11 @@ QUICK = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "8",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "2",
+    # New and touched DAG files are seen at once.
+    "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "2",
+    "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "1",
+    # Tasks that halt until they are killed hold a slot each, and others run beside them.
+    "AIRFLOW__CORE__PARALLELISM": "16",
 }
 
 

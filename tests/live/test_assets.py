@@ -59,7 +59,7 @@ def test_maintenance_follows_embedding(stack: Stack, uploads: Catalogue, tmp_pat
                         return dict(one)
             return None
 
-        # The first run of all works on every table that an event of any test named, one after the other.
+        # The first run of all works on every table that an event of any test named: this file comes first.
         one = until(maintained, 600, "maintenance of the table")
     assert lance.dataset(str(table), version="published").version >= pushed["version"]
     done = sql(str(table), "select verb, context from runs order by started_at")
