@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import Run, patiently, until
+from tests.live.runs import Run, patiently, until
 
 FORM, DAILY, TASK = "clip_embed_on_demand", "clip_embed_daily", "embed_images"
 # Days that no other test of this Airflow fills.

@@ -13,7 +13,7 @@ import pytest
 from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow.query.sql import sql
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import Run, patiently, until
+from tests.live.runs import Run, patiently, until
 
 pytestmark = pytest.mark.timeout(1000)
 
@@ -59,7 +59,7 @@ def test_maintenance_follows_embedding(stack: Stack, uploads: Catalogue, tmp_pat
                         return dict(one)
             return None
 
-        # The first run of all works on every table that an event of any test named, one after the other.
+        # The first run of all works on every table that an event of any test named: this file comes first.
         one = until(maintained, 600, "maintenance of the table")
     assert lance.dataset(str(table), version="published").version >= pushed["version"]
     done = sql(str(table), "select verb, context from runs order by started_at")

@@ -29,7 +29,10 @@ class Nap(Command):
 
 
 class NapOperator(ClipflowOperator):
-    """Halts, in its first try only, at the moment that the run's form names."""
+    """Halts, in its first try only, at the moment that the run's form names.
+
+    How long it naps and how it ends may differ from try to try; the last that is named goes for all that follow.
+    """
 
     template_fields = ("conn_id", "seconds", "end", "halt")
 
@@ -39,8 +42,10 @@ class NapOperator(ClipflowOperator):
 
     def command(self, context: Context) -> Command:
         self._halt("chosen", context)
-        ends = json.loads(self.end)
-        return Nap([self.seconds, ends[min(context["ti"].try_number, len(ends)) - 1]])
+        ti, seconds, ends = context["ti"], self.seconds.split(), json.loads(self.end)
+        which = ti.try_number - 1
+        words = [each[min(which, len(each) - 1)] for each in (seconds, ends)]
+        return Nap([*words, str(HALTS / f"{ti.run_id}.wake")])
 
     def here(self, context: Context) -> dict[str, Any]:
         raise AssertionError("a nap is taken on a cluster")
@@ -66,7 +71,7 @@ class NapOperator(ClipflowOperator):
             return
         (HALTS / f"{ti.run_id}.part").write_text(str(os.getpid()))
         (HALTS / f"{ti.run_id}.part").rename(HALTS / ti.run_id)
-        time.sleep(600)
+        time.sleep(3000)
 
 
 def nap_dag(dag_id: str, **given: Any) -> None:
@@ -97,5 +102,6 @@ def nap_dag(dag_id: str, **given: Any) -> None:
 
 nap_dag("nap")
 nap_dag("nap_in_worker", deferrable=False)
-nap_dag("nap_briefly", execution_timeout=timedelta(seconds=6), retries=0)
+# Long enough for a busy machine to start the job, which is what the time-out is to stop.
+nap_dag("nap_briefly", execution_timeout=timedelta(seconds=20), retries=0)
 nap_dag("nap_once", retries=0)

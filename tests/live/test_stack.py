@@ -18,7 +18,7 @@ from clipflow_airflow.stack.environment import inherited
 from clipflow_airflow.stack.home import Home
 from clipflow_airflow.stack.ports import free_port
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1000)
 
 SERVICES = ("postgresql", "ray", "api-server", "scheduler", "triggerer", "dag-processor")
 READY = "Ctrl-C ends it; the history stays."
@@ -26,7 +26,7 @@ READY = "Ctrl-C ends it; the history stays."
 
 def call(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "clipflow_airflow.stack", *words]
-    return subprocess.run(command, env=inherited(), capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, env=inherited(), capture_output=True, text=True, timeout=500)
 
 
 def members(home: Path) -> set[psutil.Process]:
@@ -130,19 +130,26 @@ def test_after_a_power_cut_all_starts_again_with_its_history(stack: Stack) -> No
     assert stack.jobs() == []
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Foreground"]:
-    """A stack in the foreground of another process: SQLite and no Ray, to be quick."""
+@pytest.fixture(scope="module", autouse=True)
+def coming_up(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Foreground"]:
+    """A stack in the foreground of another process: SQLite and no Ray. It comes up while other tests run."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "dags").mkdir()
     (folder / "dags" / "broken.py").write_text("from airflow.sdk import DAG\n\nDAG(nonsense)\n")
     running = Foreground(folder)
+    running.start()
     try:
-        running.up()
         yield running
     finally:
         call("down", "--home", str(running.home))
-        running.process.wait(60)
+        running.process.wait(300)
+
+
+@pytest.fixture(scope="module")
+def small(coming_up: "Foreground") -> "Foreground":
+    """The same, when it is up."""
+    coming_up.wait()
+    return coming_up
 
 
 class Foreground:
@@ -159,10 +166,9 @@ class Foreground:
         with self.said.open("wb") as said:
             self.process = subprocess.Popen(command, env=inherited(), stdout=said, stderr=said, start_new_session=True)
 
-    def up(self) -> None:
-        """Start it, and return when it says that it is up."""
-        self.start()
-        deadline = time.monotonic() + 240
+    def wait(self) -> None:
+        """Return when it says that it is up."""
+        deadline = time.monotonic() + 400
         while READY not in self.said.read_text():
             assert self.process.poll() is None, self.said.read_text()
             assert time.monotonic() < deadline, self.said.read_text()
@@ -203,7 +209,7 @@ def test_what_dies_is_started_again(small: Foreground) -> None:
     killed = processes.recall(small.home / "run" / "triggerer.pid")
     assert killed is not None
     killed.kill()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while (again := processes.recall(small.home / "run" / "triggerer.pid")) in (None, killed):
         assert time.monotonic() < deadline, small.said.read_text()
         time.sleep(0.3)
@@ -213,7 +219,7 @@ def test_what_dies_is_started_again(small: Foreground) -> None:
 
 def test_down_ends_a_killed_foreground(small: Foreground) -> None:
     os.kill(small.process.pid, signal.SIGKILL)
-    small.process.wait(10)
+    small.process.wait(100)
     assert len(members(small.home)) >= 4
     done = call("down", "--home", str(small.home))
     assert (done.returncode, done.stdout) == (0, "Airflow is down.\n")
@@ -225,20 +231,21 @@ def test_down_ends_a_killed_foreground(small: Foreground) -> None:
 def test_an_up_after_a_kill_cleans_up_first_and_down_ends_it(small: Foreground) -> None:
     # Killed while it comes up, some of its services only just born.
     small.start()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not (small.home / "run" / "scheduler.pid").exists():
         assert time.monotonic() < deadline, small.said.read_text()
         time.sleep(0.02)
     os.kill(small.process.pid, signal.SIGKILL)
-    small.process.wait(10)
+    small.process.wait(100)
     first = members(small.home)
     assert first
-    small.up()
+    small.start()
+    small.wait()
     assert "Cleaned up after a stack that was killed" in small.said.read_text()
     assert all(processes.gone(process) for process in first)
     assert small.answers()
     assert call("down", "--home", str(small.home)).stdout == "Airflow is down.\n"
-    assert small.process.wait(60) == 0
+    assert small.process.wait(300) == 0
     assert "Airflow is down. Its history stays" in small.said.read_text()
     assert not members(small.home)
     assert not small.answers()

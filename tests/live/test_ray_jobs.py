@@ -1,11 +1,11 @@
-"""The operator against a real Ray head: one Ray job, its report, and its own words when it fails."""
+"""The operator, in this process, against the Ray of the stack: one Ray job, its report, its own words when it fails."""
 
 import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,10 +13,8 @@ from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow.jobfile import read_job
 from clipflow_airflow.hook import RayJobsHook
 from clipflow_airflow.sandbox import Sandbox
+from clipflow_airflow.stack import Stack
 from clipflow_airflow.submission import Command, TaskKey
-
-if TYPE_CHECKING:
-    from clipflow_airflow.stack.ray_head import RayHead
 
 DAG = "clip_embed_daily"
 PER_DAY = 8
@@ -44,8 +42,8 @@ def connect(monkeypatch: pytest.MonkeyPatch, url: str, token: str | None) -> str
 
 
 @pytest.fixture
-def conn_id(ray_head: "RayHead", monkeypatch: pytest.MonkeyPatch) -> str:
-    return connect(monkeypatch, ray_head.url, ray_head.token)
+def conn_id(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> str:
+    return connect(monkeypatch, stack.ray_url, stack.ray_token)
 
 
 def key_of(run_after: datetime) -> TaskKey:
@@ -68,20 +66,20 @@ def midnight_after(day: Any) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
 
 
-def test_the_connection_is_tested(ray_head: "RayHead", monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
+def test_the_connection_is_tested(stack: Stack, monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox) -> None:
     def answer(url: str, token: str | None) -> tuple[bool, str]:
         return RayJobsHook(connect(monkeypatch, url, token)).test_connection()
 
-    assert answer(ray_head.url, ray_head.token)[0]
+    assert answer(stack.ray_url, stack.ray_token)[0]
     for token, code in ((None, "401"), ("wrong", "403")):
-        fine, sentence = answer(ray_head.url, token)
+        fine, sentence = answer(stack.ray_url, token)
         assert not fine
         assert code in sentence
         assert "password" in sentence
 
 
 def test_a_crash_after_submit_leaves_one_job(
-    ray_head: "RayHead", conn_id: str, sandbox: Sandbox, uploads: Catalogue, job: Path
+    stack: Stack, conn_id: str, sandbox: Sandbox, uploads: Catalogue, job: Path
 ) -> None:
     until = midnight_after(uploads.days[0])
     stem = stem_of(until)
@@ -99,11 +97,11 @@ def test_a_crash_after_submit_leaves_one_job(
 
     again = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
     assert again.results["embed_images"] == report
-    assert [found["submission_id"] for found in ray_head.jobs() if found["submission_id"].startswith(stem)] == [stem]
+    assert [found["submission_id"] for found in stack.jobs() if found["submission_id"].startswith(stem)] == [stem]
 
 
 def test_a_job_that_failed_before_gets_a_successor(
-    ray_head: "RayHead", conn_id: str, sandbox: Sandbox, uploads: Catalogue, job: Path
+    stack: Stack, conn_id: str, sandbox: Sandbox, uploads: Catalogue, job: Path
 ) -> None:
     # A day without uploads: here the way of the job matters, not the way of the data.
     until = midnight_after(uploads.days[0]) - timedelta(days=3)
@@ -113,12 +111,12 @@ def test_a_job_that_failed_before_gets_a_successor(
     outcome = sandbox.run(DAG, until, {"job_file": str(job), "conn_id": conn_id}, until)
     assert outcome.tasks["embed_images"] == "success"
     assert outcome.results["embed_images"]["listed"] == 0
-    states = {found["submission_id"]: found for found in ray_head.jobs()}
+    states = {found["submission_id"]: found for found in stack.jobs()}
     assert states[stem]["status"] == "FAILED"
     assert states[f"{stem}-1"]["status"] == "SUCCEEDED"
     assert f"{stem}-2" not in states
     assert states[f"{stem}-1"]["metadata"]["dag_id"] == DAG
-    assert ray_head.token not in json.dumps(ray_head.jobs())
+    assert stack.ray_token not in json.dumps(stack.jobs())
 
 
 def test_a_wrong_job_fails_in_its_own_words(
@@ -136,7 +134,7 @@ def test_a_wrong_job_fails_in_its_own_words(
 
 @pytest.mark.parametrize(("token", "kind"), [("wrong", "AirflowFailException"), (None, "AirflowFailException")])
 def test_a_wrong_token_is_final(
-    ray_head: "RayHead",
+    stack: Stack,
     monkeypatch: pytest.MonkeyPatch,
     sandbox: Sandbox,
     job: Path,
@@ -144,12 +142,12 @@ def test_a_wrong_token_is_final(
     token: str | None,
     kind: str,
 ) -> None:
-    conn_id = connect(monkeypatch, ray_head.url, token)
+    conn_id = connect(monkeypatch, stack.ray_url, token)
     outcome = sandbox.run(DAG, datetime(2026, 11, 3, tzinfo=UTC), {"job_file": str(job), "conn_id": conn_id})
     assert outcome.tasks["embed_images"] == "failed"
     said = capsys.readouterr().out
-    assert f"{kind}: Ray at {ray_head.url}" in said
-    assert ray_head.token not in said
+    assert f"{kind}: Ray at {stack.ray_url}" in said
+    assert stack.ray_token not in said
 
 
 def test_a_dead_cluster_is_one_sentence(

@@ -13,8 +13,8 @@ import pytest
 
 from clipflow_airflow.sketch import Sketch
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import patiently
 from tests.catalogues import picture, rows
+from tests.live.runs import patiently
 
 DAG = "watched_uploads"
 DAG_FILE = Path(__file__).parents[2] / "dags" / "clip_embed_uploads.py"
@@ -81,12 +81,14 @@ def uploads(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     try:
         until(lambda: DAG in [dag["dag_id"] for dag in patiently(lambda: stack.get("/dags?limit=100"))["dags"]])
         stack.patch(f"/dags/{DAG}", {"is_paused": False})
+        # Its watchers begin at the first reading after that, and a file that was touched is read at once.
+        file.touch()
         yield made
     finally:
         file.unlink()
 
 
-def until(holds: Callable[[], bool], seconds: float = 240) -> None:
+def until(holds: Callable[[], bool], seconds: float = 400) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline, "nothing happened"

@@ -1,4 +1,4 @@
-"""Backfills of the daily DAG on a real Airflow and a real Ray: ten days, three at a time, and the last four again."""
+"""Backfills of the daily DAG on a real Airflow and a real Ray: four days, three at a time, and the last two again."""
 
 import json
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow.query.sql import sql
 from clipflow.schema import COUNTS
 from clipflow_airflow.stack import Stack
-from tests.airflow.runs import Run, patiently, until
+from tests.live.runs import Run, patiently, until
 
 DAG = "clip_embed_daily"
-DAYS, PER_DAY, AGAIN = 10, 8, 4
+DAYS, PER_DAY, AGAIN = 4, 8, 2
 LAST = date(2026, 3, 10)
 TASK = "embed_images"
 
@@ -46,7 +46,7 @@ def awake(three_slots: Stack) -> Iterator[None]:
 
 def runs(stack: Stack, days: int) -> list[Run]:
     """The runs of the last so many days, the first day first."""
-    bounds = "logical_date_gte=2026-03-01T00:00:00Z&logical_date_lte=2026-03-12T00:00:00Z"
+    bounds = "logical_date_gte=2026-03-07T00:00:00Z&logical_date_lte=2026-03-12T00:00:00Z"
     found = patiently(lambda: stack.get(f"/dags/{DAG}/dagRuns?limit=100&order_by=logical_date&{bounds}"))
     return [Run(stack, DAG, run["dag_run_id"], TASK) for run in found["dag_runs"]][-days:]
 
@@ -76,13 +76,13 @@ def rows(table: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_ten_days_and_four_of_them_again(stack: Stack, uploads: Catalogue, job: Path) -> None:
+def test_four_days_and_two_of_them_again(stack: Stack, uploads: Catalogue, job: Path) -> None:
     import lance
 
     table = job.with_name("catalog.lance")
     body = {
         "dag_id": DAG,
-        "from_date": datetime(2026, 3, 1, tzinfo=UTC).isoformat(),
+        "from_date": datetime(2026, 3, 7, tzinfo=UTC).isoformat(),
         "to_date": datetime(2026, 3, 10, tzinfo=UTC).isoformat(),
         "max_active_runs": 3,
         "dag_run_conf": {"job_file": str(job), "conn_id": "ray_default"},
@@ -103,12 +103,12 @@ def test_ten_days_and_four_of_them_again(stack: Stack, uploads: Catalogue, job: 
 
     # The last days by the command line: the same runs do their work again, and find nothing to do.
     before = lance.dataset(str(table)).version
-    words = ["--dag-id", DAG, "--from-date", "2026-03-07", "--to-date", "2026-03-10", "--max-active-runs", "3"]
+    words = ["--dag-id", DAG, "--from-date", "2026-03-09", "--to-date", "2026-03-10", "--max-active-runs", "3"]
     conf = ["--dag-run-conf", json.dumps(body["dag_run_conf"]), "--reprocess-behavior", "completed"]
     done = stack.airflow("backfill", "create", *words, *conf)
     assert done.returncode == 0, done.stderr
     newest = max(patiently(lambda: stack.get(f"/backfills?dag_id={DAG}"))["backfills"], key=lambda found: found["id"])
-    until(lambda: True if any(len(run.jobs()) == 2 for run in runs(stack, AGAIN)) else None, 120, "a second job")
+    until(lambda: True if any(len(run.jobs()) == 2 for run in runs(stack, AGAIN)) else None, 300, "a second job")
     again = finished(stack, newest["id"], AGAIN)
     assert [run.run_id for run in again] == [run.run_id for run in first[-AGAIN:]]
     assert all(run.jobs() == {"0": "SUCCEEDED", "1": "SUCCEEDED"} for run in again)

@@ -48,7 +48,7 @@ class Run:
         found: dict[str, Any] = patiently(lambda: self.stack.get(self.path))
         return found
 
-    def wait(self, *states: str, seconds: float = 180) -> dict[str, Any]:
+    def wait(self, *states: str, seconds: float = 400) -> dict[str, Any]:
         """The task instance in one of the states; as it ends when none is named."""
         wanted = states or ("success", "failed")
 
@@ -68,7 +68,7 @@ class Run:
             found = patiently(lambda: self.stack.get(self.run_path))
             return found["state"] in ("success", "failed") or None
 
-        until(look, 120, f"{self.dag_id} {self.run_id} is over")
+        until(look, 400, f"{self.dag_id} {self.run_id} is over")
 
     def log(self, attempt: int = 1) -> list[str]:
         found = patiently(lambda: self.stack.get(f"{self.path}/logs/{attempt}?full_content=true"))
@@ -93,7 +93,7 @@ class Run:
         states = {job["submission_id"].split("-", 2)[2]: job["status"] for job in mine}
         return dict(sorted(states.items()))
 
-    def wait_jobs(self, states: dict[str, str], seconds: float = 120) -> None:
+    def wait_jobs(self, states: dict[str, str], seconds: float = 300) -> None:
         """Wait until Ray has exactly these."""
         until(lambda: True if self.jobs() == states else None, seconds, f"{states} instead of {self.jobs()}")
 
