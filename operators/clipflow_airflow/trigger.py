@@ -19,6 +19,8 @@ LOG_KEY = "ray_log"
 _STOP_TRIES = 5
 _SPREAD_SECONDS = 1.0
 _backlog = Backlog()
+# The event loop itself keeps no task alive.
+_stopping: set[asyncio.Task[None]] = set()
 
 
 class _Task(NamedTuple):
@@ -72,6 +74,14 @@ class RayJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Stop the job: a user cleared the task, or marked it."""
+        # Airflow 3.3 cancels a trigger again each second until it has ended, this method included: so the stop is a
+        # task of its own, which goes on.
+        stopping = asyncio.create_task(self._stop())
+        _stopping.add(stopping)
+        stopping.add_done_callback(_stopping.discard)
+        await asyncio.shield(stopping)
+
+    async def _stop(self) -> None:
         if await self._still_deferred():
             # Another triggerer took over; Airflow tells the two apart no better than this.
             self.log.info("The task is still deferred; its Ray job %s goes on.", self.submission_id)
