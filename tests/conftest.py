@@ -57,7 +57,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         print(f"\nStill running after the last test, and ended now: {len(left)}", *left, sep="\n  ")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not hasattr(config, "workerinput"):
+        return
     for item in items:
         wanted = [SHARED[name] for name in SHARED if name in _fixtures(item)]
         if wanted:
