@@ -94,4 +94,4 @@ constraints: ## pin the whole tree again; needs uv
 	@uv pip compile --quiet --universal --python-version 3.11 -c $(VENV)/torch.txt --no-header --no-annotate --extra dev pyproject.toml -o constraints.txt
 
 clean: ## what the other targets made
-	@rm -rf $(VENV) $(OPEN_CLIP) $(BENCH) bench-data demo-data airflow-home .pytest_cache .mypy_cache .ruff_cache
+	@rm -rf $(VENV) $(OPEN_CLIP) $(BENCH) bench-data demo-data airflow-home .hypothesis .pytest_cache .mypy_cache .ruff_cache
