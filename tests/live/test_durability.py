@@ -249,13 +249,15 @@ def test_the_triggerer_ends_while_polling(stack: Stack, signal_sent: int) -> Non
 
 @pytest.mark.parametrize("service", ["scheduler", "api-server", "dag-processor"])
 def test_a_service_dies(stack: Stack, service: str) -> None:
-    deferred = begin(stack, f"{service}-deferred", seconds="6")
+    deferred = begin(stack, f"{service}-deferred", seconds=LONG)
     deferred.wait("deferred")
-    begun = begin(stack, f"{service}-begun", seconds="3")
+    begun = begin(stack, f"{service}-begun", seconds=LONG)
     if service != "api-server":
         begun.wait("running", "deferred")
     stack.kill(service)
     stack.start(service)
+    for run in (deferred, begun):
+        wake(stack, run)
     for run in (deferred, begun):
         assert run.wait()["state"] == "success"
         assert run.jobs() == ONE
