@@ -54,7 +54,7 @@ def _by_padding(rgb: Pixels) -> npt.NDArray[Any]:
 
 def conventions() -> dict[str, Convention]:
     """By name."""
-    dinov2 = {"size": {"shortest_edge": 256}, "crop_size": {"height": _SIDE, "width": _SIDE}}
+    dinov2: dict[str, Any] = {"size": {"shortest_edge": 256}, "crop_size": {"height": _SIDE, "width": _SIDE}}
     cropped = read_geometry({}, "clip")
     padded = {**cropped.body(), "shortest": None, "contain": (_SIDE, _SIDE), "centre": "torchvision"}
     return {

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Any
 
 import lance
 import numpy as np
@@ -155,7 +156,9 @@ def _run(
     work = Work(listing, endpoint, listed, home / "checkpoint", home / "open_clip.pt", made)
     usage = measured(*contestant.command(work), python=contestant.python, environment=credentials())
     dataset = lance.dataset(str(made))
-    first = min(one["timestamp"] for one in dataset.versions() if int(one["metadata"]["total_rows"])).timestamp()
+    # Lance turns its number into a time before it answers; its types know both.
+    times: Any = [one["timestamp"] for one in dataset.versions() if int(one["metadata"]["total_rows"])]
+    first = min(times).timestamp()
     rows = dataset.to_table(columns=["source_uri", "vector"])
     names = [uri.rpartition("/")[2] for uri in rows.column("source_uri").to_pylist()]
     if len(set(names)) != count or len(names) != count or rows.column("vector").null_count:

@@ -110,7 +110,7 @@ class Judging:
                 "scores": json.dumps(scores, sort_keys=True),
             }
             if any(there.get(key) != value for key, value in values.items()):
-                dataset.update_schema_metadata(values)
+                dataset.update_schema_metadata({**values})
 
         persist(address, address.images, once)
 

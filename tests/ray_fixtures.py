@@ -1,6 +1,7 @@
 """One standing Ray for all tests, with a GPU that exists by name only."""
 
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -73,6 +74,6 @@ def joined_ray(standing_ray: StandingRay) -> Iterator[str]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        ray.init(address=standing_ray.address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=standing_ray.address, logging_level=logging.ERROR, log_to_driver=False)
         yield standing_ray.address
         ray.shutdown()

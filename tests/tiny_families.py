@@ -34,8 +34,8 @@ from transformers.models.siglip2.image_processing_pil_siglip2 import Siglip2Imag
 
 from tests.tiny_models import CAPTIONS, SIDE, spread
 
-_SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-_VISION = {**_SIZES, "image_size": SIDE, "patch_size": 8}
+_SIZES: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+_VISION: dict[str, Any] = {**_SIZES, "image_size": SIDE, "patch_size": 8}
 _WORDS = sorted({word for caption in CAPTIONS for word in caption.split()})
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789,.照片猫é"
 DIM = 24

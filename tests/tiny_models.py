@@ -120,7 +120,9 @@ def clip_tokenizer() -> CLIPTokenizer:
     known = [*alphabet, *(f"{sign}</w>" for sign in alphabet), *dict.fromkeys("".join(pair) for pair in merges)]
     # The text side finds the end of a text as its highest id.
     vocab = {word: i for i, word in enumerate([*known, "<|startoftext|>", "<|endoftext|>"])}
-    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=CLIP_LENGTH)
+    # Its types know merges as strings only; pairs are what `tokenizers` makes of them.
+    in_order: Any = merges
+    return CLIPTokenizer(vocab=vocab, merges=in_order, model_max_length=CLIP_LENGTH)
 
 
 def _merged(word: list[str], pair: tuple[str, str]) -> list[str]:

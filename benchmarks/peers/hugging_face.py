@@ -8,6 +8,7 @@
 import io
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ def loaded(checkpoint: str, dtype: torch.dtype) -> Embed:
     torch.set_num_threads(1)
     # Without torchvision this backend is what one gets; named, so that it stays the same.
     processor = AutoProcessor.from_pretrained(checkpoint, backend="pil")
-    model = CLIPModel.from_pretrained(checkpoint).to(dtype).eval()
+    # The types of `to` know a device only.
+    untyped: Any = CLIPModel.from_pretrained(checkpoint)
+    model = untyped.to(dtype).eval()
 
     @torch.inference_mode()
     def embed(pictures: Sequence[Image.Image]) -> np.ndarray:

@@ -141,7 +141,7 @@ def _only_pinned(info: EncoderInfo) -> Iterator[None]:
             )
         return _importable(known[str(repository)], module_file)
 
-    cache = Path(dynamic_module_utils.HF_MODULES_CACHE)
+    cache = _modules()
     try:
         cache.mkdir(parents=True, exist_ok=True)
         held = (cache / ".clipflow.lock").open("w")
@@ -159,6 +159,12 @@ def _only_pinned(info: EncoderInfo) -> Iterator[None]:
         yield
 
 
+def _modules() -> Path:
+    """Where transformers imports code from hubs from."""
+    # The module that others set it in has it from another one, and does not say that it exports it.
+    return Path(dynamic_module_utils.HF_MODULES_CACHE)  # type: ignore[attr-defined]
+
+
 def _importable(entry: dict[str, Any], module_file: str) -> str:
     """Copies a repository's code to where transformers imports from; gives the place of a module in there.
 
@@ -169,7 +175,7 @@ def _importable(entry: dict[str, Any], module_file: str) -> str:
     dynamic_module_utils.check_imports(folder / module_file)
     dynamic_module_utils.create_dynamic_module(package)
     for file in folder.rglob("*.py"):
-        copy = Path(dynamic_module_utils.HF_MODULES_CACHE) / package / file.relative_to(folder)
+        copy = _modules() / package / file.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         if not copy.is_file() or copy.read_bytes() != file.read_bytes():
             shutil.copyfile(file, copy)

@@ -60,7 +60,8 @@ def _dataset(left: Subtraction, assignment: Assignment, layout: Layout, counter:
     # Blocks are made here, at the source: repartitioning would ask for the CPUs that the encoders hold.
     # Enough of them to keep every encoder busy, and not so many that counting them takes minutes.
     rows = min(max(BLOCK_ROWS, left.to_fetch // _BLOCKS), math.ceil(left.to_fetch / (4 * layout.encoders[1])))
-    dataset = ray.data.from_arrow_refs([ray.put(block) for block in left.work(rows)])
+    blocks: Any = [ray.put(block) for block in left.work(rows)]
+    dataset: Any = ray.data.from_arrow_refs(blocks)
     pool = ray.data.ActorPoolStrategy(min_size=layout.encoders[0], max_size=layout.encoders[1])
     if layout.gpus:
         dataset = dataset.map_batches(

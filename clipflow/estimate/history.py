@@ -27,8 +27,8 @@ def past_rates(address: TableAddress, encoder_id: str, backend: str, *, gpus: bo
     """
     found: dict[str, Rate] = {}
     images = open_dataset(address)
-    if images is not None and (rows := images.count_rows()):
-        found |= _sizes(images, rows)
+    if images is not None and (held := images.count_rows()):
+        found |= _sizes(images, held)
     runs = open_dataset(address, address.runs)
     if runs is None:
         return found

@@ -67,8 +67,9 @@ def read_history(dataset: lance.LanceDataset, image_id: str, limit: int = VERSIO
         state = _state(dataset.checkout_version(version["version"]), image_id, seen)
         if state != before:
             event = _event(before, state, first=number == 0 and len(looked_at) < len(versions))
-            # Lance dates a version in local time without a zone.
-            at = version["timestamp"].astimezone(UTC)
+            # In local time without a zone. Lance turns its number into a time before it answers; its types know both.
+            dated: Any = version["timestamp"]
+            at = dated.astimezone(UTC)
             steps.append(Step(int(version["version"]), at, event, _changed(before, state)))
         before = state
     return History(steps, len(looked_at), len(versions) - len(looked_at))

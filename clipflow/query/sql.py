@@ -19,7 +19,7 @@ from clipflow.table.moved import current
 VECTOR = "vector"
 
 
-class _Readable(lance.LanceDataset):  # type: ignore[misc]
+class _Readable(lance.LanceDataset):
     """A table whose vector DuckDB can read: it knows no float16."""
 
     @property

@@ -1,18 +1,21 @@
 """Compaction: many small fragments become few, in the same order, with the same row ids."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import lance
-from lance.optimize import Compaction, CompactionTask
+from lance.optimize import Compaction, CompactionOptions, CompactionTask
 
 from clipflow.table.address import TableAddress
 from clipflow.table.persist import persist
 
 ROWS_PER_FRAGMENT = 250_000
 """At most so many rows are written again because a few new ones came. Lance's own million can be a gigabyte."""
-_OPTIONS: dict[str, Any] = {"target_rows_per_fragment": ROWS_PER_FRAGMENT}
-_DELETIONS = _OPTIONS | {"materialize_deletions": True, "materialize_deletions_threshold": 0.0}
+_OPTIONS: CompactionOptions = {"target_rows_per_fragment": ROWS_PER_FRAGMENT}
+_DELETIONS: CompactionOptions = {
+    "target_rows_per_fragment": ROWS_PER_FRAGMENT,
+    "materialize_deletions": True,
+    "materialize_deletions_threshold": 0.0,
+}
 
 
 def compact(address: TableAddress, uri: str, before: Callable[[], None], *, deletions: bool = False) -> None:
@@ -52,6 +55,6 @@ def fragments_after(dataset: lance.LanceDataset) -> int:
     return left
 
 
-def _tasks(dataset: lance.LanceDataset, options: Mapping[str, Any] = _OPTIONS) -> list[CompactionTask]:
-    tasks: list[CompactionTask] = Compaction.plan(dataset, dict(options)).tasks
+def _tasks(dataset: lance.LanceDataset, options: CompactionOptions = _OPTIONS) -> list[CompactionTask]:
+    tasks: list[CompactionTask] = Compaction.plan(dataset, options).tasks
     return tasks

@@ -122,7 +122,10 @@ def _removals(dataset: lance.LanceDataset, addresses: Iterable[int]) -> tuple[li
     gone: list[int] = []
     updated: list[FragmentMetadata] = []
     for fragment_id, rows in offsets.items():
-        left = dataset.get_fragment(fragment_id).delete_rows(rows)
+        fragment = dataset.get_fragment(fragment_id)
+        # Its rows were read from this very version.
+        assert fragment is not None
+        left = fragment.delete_rows(rows)
         if left is None:
             gone.append(fragment_id)
         else:

@@ -148,7 +148,8 @@ def _apply(dataset: lance.LanceDataset, index: Index) -> None:
             index.column, VECTOR_KIND, index.name, metric="cosine", num_sub_vectors=width // _part(width), replace=True
         )
     else:
-        dataset.create_scalar_index(index.column, index.kind, index.name)
+        kind: Any = index.kind
+        dataset.create_scalar_index(index.column, kind, index.name)
 
 
 def _state(dataset: lance.LanceDataset, index: Any, embedded: int, ours: bool) -> Index:

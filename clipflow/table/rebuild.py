@@ -15,7 +15,7 @@ from clipflow.table.persist import is_conflict, persist
 log = logging.getLogger("clipflow")
 
 # As Lance names them in an index, and in its creation. It trains none of these again over rows that they cover.
-_SCALAR_KINDS = {
+_SCALAR_KINDS: dict[str, Any] = {
     "BTree": "BTREE",
     "Bitmap": "BITMAP",
     "BloomFilter": "BLOOMFILTER",

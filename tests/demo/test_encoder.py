@@ -51,7 +51,9 @@ def drawn(encoder: Any) -> Vectors:
 
 @pytest.fixture(scope="module")
 def loaded() -> tuple[Any, dict[str, Any]]:
-    model, info = CLIPModel.from_pretrained(FOLDER, dtype=torch.float32, output_loading_info=True)
+    # With the loading info it gives two things, which its types do not know.
+    both: Any = CLIPModel.from_pretrained(FOLDER, dtype=torch.float32, output_loading_info=True)
+    model, info = both
     model.eval()
     return model, info
 

@@ -99,7 +99,8 @@ def test_the_data_holds_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("name", ["source_uri", "vector", "score_red__blue", "reviewed_why", "attr_uploader"])
 def test_a_renamed_column_is_noticed(table: Path, name: str) -> None:
-    lance.dataset(str(table)).alter_columns({"path": name, "name": f"{name}_2"})
+    renamed: Any = {"path": name, "name": f"{name}_2"}
+    lance.dataset(str(table)).alter_columns(renamed)
     assert read(table)["schema"] != EXPECTED["catalog.lance"]["schema"]
     assert read(table)["rows"] != EXPECTED["catalog.lance"]["rows"]
 

@@ -169,7 +169,8 @@ def test_rows_staged_before_a_new_column_land_with_nulls(tmp_path: Path) -> None
 def test_rows_staged_for_other_types_are_staged_again(tmp_path: Path) -> None:
     given = assignment(tmp_path, "a")
     waiting = staged(given, {"key": 1}, {"key": 2})
-    open_images(given.address).alter_columns({"path": "attempts", "data_type": pa.int64()})
+    wider: Any = {"path": "attempts", "data_type": pa.int64()}
+    open_images(given.address).alter_columns(wider)
     landed = commit(given, waiting)
     assert landed.outcomes == {"embedded": 2}
     assert rows(table(tmp_path))[KEY]["source_uri"] == "file:///1"

@@ -48,7 +48,8 @@ def expected(checkpoint: Path, images: Path) -> dict[str, dict[str, float]]:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     paths = sorted(images.iterdir())
     if model.config.model_type == "siglip":
-        pixels = SiglipImageProcessorPil.from_pretrained(checkpoint)([Image.open(path) for path in paths])
+        opened: list[Image.Image] = [Image.open(path) for path in paths]
+        pixels = SiglipImageProcessorPil.from_pretrained(checkpoint)(opened)
         words = tokenizer([*LABELS.values()], padding="max_length", max_length=SIGLIP_LENGTH, return_tensors="pt")
         with torch.inference_mode():
             logits = model(words["input_ids"], torch.tensor(np.array(pixels["pixel_values"]))).logits_per_image
