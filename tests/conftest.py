@@ -79,12 +79,14 @@ def _fixtures(item: pytest.Item) -> Sequence[str]:
     return item.fixturenames if isinstance(item, pytest.Function) else ()
 
 
-def _rank(item: pytest.Item) -> int:
-    """Shared servers, then other groups, then the laws, then the rest."""
-    groups = [mark.args[0] for mark in item.iter_markers("xdist_group")]
-    if set(groups) & set(SHARED.values()):
-        return 0
-    return 1 if groups else 2 if "laws" in item.path.parts else 3
+def _rank(item: pytest.Item) -> tuple[int, bool]:
+    """Shared servers, then other groups, then the laws, then the rest.
+
+    A test that is in the group of a server, and starts one of its own, comes before the shared one is there.
+    """
+    groups = {mark.args[0] for mark in item.iter_markers("xdist_group")}
+    shares = not set(SHARED).isdisjoint(_fixtures(item))
+    return 0 if groups & set(SHARED.values()) else 1 if groups else 2 if "laws" in item.path.parts else 3, shares
 
 
 @pytest.hookimpl(wrapper=True)

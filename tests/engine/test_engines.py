@@ -144,6 +144,7 @@ for per_encoder in (1, 0):
 """
 
 
+@pytest.mark.xdist_group("ray")  # two at once would be too much memory
 def test_one_cpu_is_enough_with_and_without_a_gpu(tmp_path: Path) -> None:
     """An operator that asked for more than the encoders leave would wait for ever; and the plan said what is done.
 
