@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -36,6 +37,20 @@ class StandingRay:
 
 @pytest.fixture(scope="session")
 def standing_ray() -> Iterator[StandingRay]:
+    said = ""
+    # On a busy machine a Ray that starts gives up after 30 seconds, which no setting changes.
+    for _ in range(5):
+        with _starting() as (ray, log):
+            if ray.address:
+                yield ray
+                return
+            said = log.read_text(errors="replace")[-2000:]
+    pytest.fail(f"no Ray came up: {said}")
+
+
+@contextlib.contextmanager
+def _starting() -> Iterator[tuple[StandingRay, Path]]:
+    """A Ray that has come up, or one without an address; and its log."""
     code = (
         "import os, sys, time, logging\n"
         "from clipflow.engine.cluster import start_local\n"
@@ -45,18 +60,21 @@ def standing_ray() -> Iterator[StandingRay]:
         "sys.stdin.read()\n"
     )
     with tempfile.TemporaryDirectory(prefix="cf-ray-", ignore_cleanup_errors=True) as folder:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, folder],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
+        log = Path(folder, "log")
+        with log.open("wb") as errors:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, folder],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                start_new_session=True,
+            )
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield StandingRay(process.stdout.readline().strip(), process.pid)
+            # An empty line: it has ended.
+            yield StandingRay(process.stdout.readline().strip(), process.pid), log
         finally:
             process.stdin.close()
             try:
