@@ -14,12 +14,11 @@ import sys
 import time
 from pathlib import Path
 
-from tests.examples import PROFILE, SEED
+from tests.examples import PROFILE, SEED, UNTIL
 
 ROOT = Path(__file__).parents[1]
 # The laws over random histories, and every test that kills.
 TESTS = ["laws", "forget", "table", "migrate", "policy", "audit", "test_decode.py", "test_uri.py", "test_jobfile.py"]
-UNTIL = "CF_TEST_UNTIL"
 
 
 def main() -> int:

@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     # `tests.chaos` has so many minutes.
-    if time.time() > float(os.environ.get("CF_TEST_UNTIL", "inf")):
+    if time.time() > float(os.environ.get(examples.UNTIL, "inf")):
         pytest.skip("the minutes of make chaos are over")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-PROFILE, SEED = "CF_TEST_PROFILE", "CF_TEST_SEED"
+PROFILE, SEED, UNTIL = "CF_TEST_PROFILE", "CF_TEST_SEED", "CF_TEST_UNTIL"
 FAILED_ONCE = Path(__file__).parents[1] / ".hypothesis" / "examples"
 # How many times as many examples the deep profile takes.
 _DEEPER = 20
