@@ -4,7 +4,6 @@ The listing is spooled to a temporary file and joined with the table's key colum
 spills to disk: memory stays flat in the number of images. The spool may be lost at the price of time only.
 """
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 
 from clipflow.failures import FINAL
 from clipflow.schema import COLUMNS, SOURCE_DELETED, SOURCE_STATE
+from clipflow.scratch import Scratch
 from clipflow.spec import JobSpec
 from clipflow.table.existing import Planned
 from clipflow.table.forgotten import Forgotten
@@ -78,20 +78,18 @@ class Subtraction:
     replaced: int = 0
     planned: Planned = field(default_factory=Planned)
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
-    _folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="clipflow-")
-    )
+    _scratch: Scratch = field(default_factory=Scratch)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._folder.cleanup()
+        self._scratch.cleanup()
 
     @property
     def folder(self) -> Path:
-        """Where the spool lies."""
-        return Path(self._folder.name)
+        """Where the spool lies: a path that may stand in SQL."""
+        return self._scratch.path
 
     def work(self, rows: int) -> Iterator[pa.Table]:
         """The images that need work, at most `rows` at a time."""
@@ -146,7 +144,8 @@ def subtract(
     result = Subtraction(schema=work_schema(schema))
     try:
         lines = _spool(listing, schema, result.folder / "listing.parquet")
-        with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
+        # In memory, and spilling: the name of a database's own file may hold less than that of a folder.
+        with duckdb.connect(config={"temp_directory": str(result.folder / "spill")}) as db:
             db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
             db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
             while True:
@@ -165,7 +164,7 @@ def subtract(
                     if table is None or table.latest_version == table.version:
                         raise
     except BaseException:
-        result._folder.cleanup()
+        result._scratch.cleanup()
         raise
     return result
 
