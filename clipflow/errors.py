@@ -10,6 +10,7 @@
     │   ├── TableError               the table cannot be opened or written as named
     │   │   └── EncoderMismatch      the table holds vectors of another encoder
     │   ├── QueryError               a search or an SQL statement that cannot be answered
+    │   ├── MachineError             a folder, a file or a limit of this machine stands in the way
     │   ├── MissingEngine            a library of the engine is not installed
     │   └── NotYet                   a part of the contract that this version does not have
     └── JobError                     exit 1: the job failed
@@ -23,7 +24,8 @@
         ├── NotErased                a file holds what was forgotten after all; retry
         ├── StagedFilesGone          a clean-up took staged files before their commit; retry
         ├── CommitContention         other writers kept winning the commit; retry
-        ├── StorageUnavailable       storage did not answer; retry
+        ├── StorageUnavailable       storage did not answer, or is full; retry
+        ├── OutOfMemory              memory ran out; retry
         ├── Interrupted              somebody ended the process; retry
         ├── ClusterError             Ray could not be reached, or lost the job; retry
         └── StageError               code of a stage raised: a defect here or in a plugin; final
@@ -118,6 +120,10 @@ class QueryError(UsageError):
     """A search or an SQL statement that cannot be answered."""
 
 
+class MachineError(UsageError):
+    """A folder, a file or a limit of this machine stands in the way."""
+
+
 class MissingEngine(UsageError):
     """A library of the engine is not installed."""
 
@@ -191,7 +197,13 @@ class CommitContention(JobError):
 
 
 class StorageUnavailable(JobError):
-    """Storage did not answer."""
+    """Storage did not answer, or is full."""
+
+    retryable = True
+
+
+class OutOfMemory(JobError):
+    """Memory ran out."""
 
     retryable = True
 

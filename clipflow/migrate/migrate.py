@@ -6,7 +6,6 @@ new one; whatever was committed to the old table until that moment is carried ov
 """
 
 import logging
-import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from clipflow.migrate.parts import Part, Parts
 from clipflow.migrate.report import Migration
 from clipflow.pipeline import assign, run
 from clipflow.report import RunReport
+from clipflow.scratch import Scratch
 from clipflow.spec import JobSpec, PolicySpec, StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.carry import carry_reviews
@@ -158,8 +158,8 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
 
 def _fill(tables: _Tables, parts: Parts, part: Part, report: Migration, limit: int | None) -> tuple[int, int]:
     """Run one month; gives how many rows the new table lacked, and how many of them were given to the run."""
-    with tempfile.TemporaryDirectory(prefix="clipflow-") as folder:
-        manifest = Path(folder) / "migration.parquet"
+    with Scratch() as scratch:
+        manifest = scratch.path / "migration.parquet"
         given, lacking = parts.write_lacking(part, manifest, limit)
         if given:
             source = tables.job.source.model_copy(update={"uri": str(manifest)})
@@ -215,10 +215,10 @@ def _hand_over_tombstones(tables: _Tables, report: Migration) -> None:
     if open_dataset(tables.new) is None:
         assignment, _ = assign(tables.job, None, run_id="")
         ensure_images(tables.new, assignment.schema, assignment.about)
-    with tempfile.NamedTemporaryFile("w", prefix="clipflow-", suffix=".txt") as file:
-        file.write("\n".join(sorted(more.image_ids | more.contents)))
-        file.flush()
-        forget(tables.new.uri, listed=file.name, storage=tables.job.table.storage)
+    with Scratch() as scratch:
+        listed = scratch.path / "tombstones.txt"
+        listed.write_text("\n".join(sorted(more.image_ids | more.contents)), "utf-8")
+        forget(tables.new.uri, listed=str(listed), storage=tables.job.table.storage)
 
 
 def _spec(old: TableAddress, new: TableAddress, job: JobSpec) -> dict[str, object]:

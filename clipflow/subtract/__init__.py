@@ -50,7 +50,8 @@ def subtract(
     try:
         lines = spool(listing, schema, result.folder / "listing.parquet")
         result.excluded = notes.excluded
-        with duckdb.connect(str(result.folder / "subtract.duckdb")) as db:
+        # In memory, and spilling: the name of a database's own file may hold less than that of a folder.
+        with duckdb.connect(config={"temp_directory": str(result.folder / "spill")}) as db:
             db.execute(f"SET memory_limit='{_MEMORY_LIMIT}'; SET preserve_insertion_order=false; SET TimeZone='UTC'")
             db.from_parquet(str(result.folder / "listing.parquet")).create_view("lines")
             while True:
@@ -69,6 +70,6 @@ def subtract(
                     if table is None or table.latest_version == table.version:
                         raise
     except BaseException:
-        result._folder.cleanup()
+        result.cleanup()
         raise
     return result

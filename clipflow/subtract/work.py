@@ -1,6 +1,5 @@
 """What is left to do: the outcome of a subtraction, and its files."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipflow.scratch import Scratch
 from clipflow.table.existing import Planned
 
 FETCH, REFRESH, REDECODE = "fetch", "refresh", "redecode"
@@ -91,20 +91,22 @@ class Subtraction:
     replaced: int = 0
     planned: Planned = field(default_factory=Planned)
     schema: pa.Schema = field(default_factory=lambda: pa.schema([]))
-    _folder: tempfile.TemporaryDirectory[str] = field(
-        default_factory=lambda: tempfile.TemporaryDirectory(prefix="clipflow-")
-    )
+    _scratch: Scratch = field(default_factory=Scratch)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._folder.cleanup()
+        self.cleanup()
+
+    def cleanup(self) -> None:
+        """Remove its files."""
+        self._scratch.cleanup()
 
     @property
     def folder(self) -> Path:
-        """Where the spool lies."""
-        return Path(self._folder.name)
+        """Where the spool lies: a path that may stand in SQL."""
+        return self._scratch.path
 
     def work(self, rows: int) -> Iterator[pa.Table]:
         """The images that need work, at most `rows` at a time."""
