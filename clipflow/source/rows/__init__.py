@@ -78,7 +78,8 @@ def read_rows(storage: Storage, uri: str, check: Check) -> Iterator[Row]:
     except Exception as error:
         if _unreadable(error):
             mend = "Write it anew in the format that its name says."
-            raise SourceError(f"{shown(uri)} cannot be parsed: {printable(str(error), 300)}", mend) from error
+            why = printable(str(error), 300).rstrip(". ")
+            raise SourceError(f"{shown(uri)} cannot be parsed: {why}.", mend) from error
         if failure_kind(error) is None:
             raise
         raise storage_error(error, uri, "read") from error

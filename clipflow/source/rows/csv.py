@@ -5,12 +5,13 @@ import re
 from collections.abc import Iterator
 
 from clipflow.errors import SourceError
-from clipflow.source.rows.cells import LONGEST_TEXT, Check, Opened, Row, refuse_twice, unfit_length
+from clipflow.source.rows.cells import LONGEST_TEXT, Check, Opened, Row, piece, refuse_twice, unfit_length
 from clipflow.source.rows.lines import LONGEST_LINE, decoded, lines, too_long
+from clipflow.source.rows.quotes import Escaped, means_otherwise, stands_behind_quote
 from clipflow.uri import shown
 
-_BLANK_BEFORE_QUOTE = re.compile(r'(?:^|,) +"')
-_QUOTES = "Close every quote, and write quotes within quoted text twice."
+_OTHER_SEPARATORS = re.compile(r"[;\t|]")
+_QUOTES = "Close every quote; within quoted text write a quote twice, with no backslash before it."
 
 
 def read_csv(opened: Opened, uri: str, check: Check) -> Iterator[Row]:
@@ -27,6 +28,8 @@ def read_csv(opened: Opened, uri: str, check: Check) -> Iterator[Row]:
         if header is None:
             raise SourceError(f"{shown(uri)} is empty.", "Name the columns in its first line.")
         columns = header[1]
+        if len(columns) == 1 and _OTHER_SEPARATORS.search(columns[0]):
+            raise SourceError(f"{shown(uri)} has one column, {piece(columns[0])}.", "Separate columns by commas.")
         wanted = check(columns, uri)
         refuse_twice(columns, wanted, uri)
         indexes = [(name, columns.index(name)) for name in wanted]
@@ -49,7 +52,8 @@ class _Rows:
         self._reader = csv.reader(self._watched(), strict=True)
         # Of the row at hand: the line in which it begins, its text, and how long that is.
         self._first, self._text, self._size = 1, list[str](), 0
-        self._ends_by_return: bool | None = None
+        self._end: str | None = None
+        self._escaped = Escaped()
 
     def read(self) -> Iterator[tuple[int, list[str]]]:
         """The number of the line in which a row begins, and its cells; empty lines are none."""
@@ -62,9 +66,10 @@ class _Rows:
                 return
             except csv.Error as error:
                 raise self._broken(error) from None
-            self._refuse_other_end()
+            end = self._text[-1][-1:]
+            self._refuse_other_end(end)
             if cells:
-                self._refuse_doubt(cells)
+                self._refuse_doubt(cells, cut=end not in "\r\n")
                 yield self._first, cells
 
     def _watched(self) -> Iterator[str]:
@@ -72,58 +77,40 @@ class _Rows:
             self._text.append(line)
             self._size += len(line)
             if self._size > LONGEST_LINE:
-                raise too_long(f"The row that begins in line {self._first}", self._uri, ": is a quote not closed?")
+                raise too_long(f"The row from line {self._first}", self._uri, ", perhaps by a quote that is not closed")
             yield line
 
     def _broken(self, error: csv.Error) -> SourceError:
         if "unexpected end" in str(error):
             return self._refused("the quoted text that begins here is not closed", _QUOTES)
-        if not _text_behind_quote(error):
+        if not stands_behind_quote(error):
             return self._refused(f"it is no row of CSV ({error})", _QUOTES)
         last = self._first + len(self._text) - 1
         where = f" in line {last}" if last > self._first else ""
         return self._refused(f"text stands behind a closing quote{where}", _QUOTES)
 
-    def _refuse_other_end(self) -> None:
+    def _refuse_other_end(self, end: str) -> None:
         """Refuse a carriage return that ends a row where rows end otherwise: it was part of a text without quotes."""
-        by_return = self._text[-1].endswith("\r")
-        if self._ends_by_return is None:
-            self._ends_by_return = by_return
-        elif by_return != self._ends_by_return and self._text[-1].endswith(("\r", "\n")):
+        if end not in "\r\n":
+            return
+        self._end = self._end or end
+        if end != self._end:
             raise self._refused("it ends by another kind of line break than the first", "Put line breaks in quotes.")
 
-    def _refuse_doubt(self, cells: list[str]) -> None:
-        """Refuse quotes that other programs mean otherwise: with blanks before them, or escaped by a backslash."""
-        text = "".join(self._text)
-        if '"' not in text:
-            return
-        if '\\"' in text:
-            try:
-                escaped = next(csv.reader(self._text, strict=True, doublequote=False, escapechar="\\"))
-            except csv.Error as error:
-                # No program that escapes by a backslash writes text behind a closing quote.
-                escaped = cells if _text_behind_quote(error) else []
-            if escaped != cells:
-                raise self._refused("a backslash stands before a quote, which can be read in two ways", _QUOTES)
-        if _BLANK_BEFORE_QUOTE.search(text):
-            try:
-                skipped = next(csv.reader(self._text, strict=True, skipinitialspace=True))
-            except csv.Error:
-                skipped = []
-            if [cell.lstrip(" ") for cell in skipped] != [cell.lstrip(" ") for cell in cells]:
-                raise self._refused("blanks stand before a quote", "Put no blanks between a comma and a quote.")
+    def _refuse_doubt(self, cells: list[str], *, cut: bool) -> None:
+        """Refuse quotes that other programs mean otherwise; `cut`: the file ends here, and without a line break."""
+        if self._escaped.reads(self._first, self._text) or (cut and self._escaped.line is not None):
+            line = self._escaped.line
+            raise self._refused("a backslash before a quote may belong to the quote, and may not", _QUOTES, line)
+        if means_otherwise(self._text, cells):
+            raise self._refused("blanks stand before a quote", "Put no blanks between a comma and a quote.")
 
-    def _refused(self, what: str, mend: str) -> SourceError:
-        return SourceError(f"Line {self._first} of {shown(self._uri)}: {what}.", mend)
-
-
-def _text_behind_quote(error: csv.Error) -> bool:
-    # The library's errors have no codes.
-    return "expected after" in str(error)
+    def _refused(self, what: str, mend: str, line: int | None = None) -> SourceError:
+        return SourceError(f"Line {line or self._first} of {shown(self._uri)}: {what}.", mend)
 
 
 def _ragged(first: int, found: int, wanted: int, uri: str) -> SourceError:
     return SourceError(
-        f"Line {first} of {shown(uri)} has {found:,} cells where the first line names {wanted:,} columns.",
+        f"Line {first} of {shown(uri)} has {found:,} cell{'s' * (found != 1)}, and the first line {wanted:,}.",
         "Separate cells by commas, and put text that holds commas or line breaks in quotes.",
     )

@@ -64,11 +64,15 @@ def _objects(lines: Iterator[str], uri: str) -> Iterator[_Object]:
         try:
             values = decode(line)
         except json.JSONDecodeError as error:
-            raise _not_json(at, uri, f"{error.msg} at character {error.colno}") from None
+            where = f"{error.msg.removesuffix(' at')} at character {error.colno}"
+            raise _not_json(at, uri, where) from None
         except RecursionError:
             raise _not_json(at, uri, "lists or objects are nested too deeply") from None
         except _Twice as error:
-            raise _not_json(at, uri, f"the key {piece(str(error))} stands twice") from None
+            raise SourceError(
+                f"Line {at} of {shown(uri)} has the key {piece(str(error))} twice in one object.",
+                "Keep one of the two.",
+            ) from None
         except ValueError:
             raise _not_json(at, uri, "a number has too many digits") from None
         if not isinstance(values, dict):
