@@ -66,10 +66,12 @@ class _Rows:
                 return
             except csv.Error as error:
                 raise self._broken(error) from None
-            end = self._text[-1][-1:]
+            end = self._text[-1][len(self._text[-1].rstrip("\r\n")) :]
             self._refuse_other_end(end)
+            if not end and self._text[-1].endswith(","):
+                raise self._refused("the file ends behind a comma, as one that is cut", "End its last line.")
             if cells:
-                self._refuse_doubt(cells, cut=end not in "\r\n")
+                self._refuse_doubt(cells, cut=not end)
                 yield self._first, cells
 
     def _watched(self) -> Iterator[str]:
@@ -90,12 +92,11 @@ class _Rows:
         return self._refused(f"text stands behind a closing quote{where}", _QUOTES)
 
     def _refuse_other_end(self, end: str) -> None:
-        """Refuse a carriage return that ends a row where rows end otherwise: it was part of a text without quotes."""
-        if end not in "\r\n":
-            return
+        """Refuse a row that ends otherwise than the first: its carriage return may be part of a text without quotes."""
         self._end = self._end or end
-        if end != self._end:
-            raise self._refused("it ends by another kind of line break than the first", "Put line breaks in quotes.")
+        if end and end != self._end:
+            mend = "Use one kind of line break, and put text that holds others in quotes."
+            raise self._refused("it ends by another kind of line break than the first", mend)
 
     def _refuse_doubt(self, cells: list[str], *, cut: bool) -> None:
         """Refuse quotes that other programs mean otherwise; `cut`: the file ends here, and without a line break."""
