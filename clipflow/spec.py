@@ -75,6 +75,7 @@ class SourceSpec(Part):
     kind: Literal["objects", "manifest"] = "objects"
     uri: str
     window: Literal["all", "modified", "path"] = "all"
+    uri_column: str | None = Field(default=None, min_length=1)
     modified: str | None = None
     etag: str | None = None
     size: str | None = None
@@ -97,8 +98,15 @@ class SourceSpec(Part):
         for name in value:
             if not ATTRIBUTE_NAME.fullmatch(name):
                 raise ValueError(f"attribute {name!r} must be letters, digits and underscores")
-        if len(set(value)) != len(value):
-            raise ValueError("an attribute is named twice")
+        seen: dict[str, str] = {}
+        for name in value:
+            other = seen.setdefault(name.lower(), name)
+            if name == other and value.count(name) > 1:
+                raise ValueError(f"the attribute {name!r} is named twice")
+            if name != other:
+                raise ValueError(
+                    f"the attributes {other!r} and {name!r} differ only in case, which SQL does not tell apart"
+                )
         return value
 
     @field_validator("lateness")
@@ -120,7 +128,7 @@ class SourceSpec(Part):
         if self.kind == "manifest" and self.exclude is not None:
             raise ValueError("exclude narrows a listing of objects; a manifest names its images one by one")
         if self.kind == "objects":
-            columns = ("caption", "modified", "etag", "size")
+            columns = ("uri_column", "caption", "modified", "etag", "size")
             given = [k for k in columns if getattr(self, k)] + ["attributes"] * bool(self.attributes)
             if given:
                 raise ValueError(f"{given[0]} is a column of a manifest; this source is kind: objects")

@@ -74,7 +74,7 @@ def test_from_the_demo_encoder_to_a_clip(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
     fits = {"name": "fits", "score": "caption", "reject_below": -0.9}
     old = str(tmp_path / "old.lance")
-    source = {"kind": "manifest", "caption": "text", "attributes": ["locale"]}
+    source = {"kind": "manifest", "caption": "text", "attributes": ["locale", "uri"]}
     policy = {"rules": [*POLICY["rules"], fits]}
     spec = job(tmp_path / "list.jsonl", old, source=source, policy=policy, encoder={"model": "demo"})
     clipflow.run(spec, ray="none")
@@ -115,7 +115,8 @@ def test_from_the_demo_encoder_to_a_clip(tmp_path: Path, capsys: pytest.CaptureF
 
     after = rows(tmp_path / "new.lance")
     assert after.keys() == before.keys()
-    same = ("source_uri", "source_etag", "source_modified", "content_sha256", "caption", "attr_locale", *REVIEW_COLUMNS)
+    source_columns = ("source_uri", "source_etag", "source_modified", "content_sha256")
+    same = (*source_columns, "caption", "attr_locale", "attr_uri", *REVIEW_COLUMNS)
     for image, row in before.items():
         assert {name: after[image][name] for name in same} == {name: row[name] for name in same}
         assert (after[image]["status"], after[image]["job"]) == (row["status"], "test")
