@@ -48,12 +48,19 @@ class Run:
         found: dict[str, Any] = patiently(lambda: self.stack.get(self.path))
         return found
 
-    def wait(self, *states: str, seconds: float = 400) -> dict[str, Any]:
-        """The task instance in one of the states; as it ends when none is named."""
+    def wait(self, *states: str, seconds: float = 400, once: bool = False) -> dict[str, Any]:
+        """The task instance in one of the states; as it ends when none is named.
+
+        Args:
+            states: The states.
+            seconds: The last net.
+            once: Nothing happens that would need a second attempt: a failed one is told at once, with its log.
+        """
         wanted = states or ("success", "failed")
 
         def look() -> dict[str, Any] | None:
             found = self.instance()
+            assert not once or found["state"] != "up_for_retry", "\n".join(self.log())
             return found if found["state"] in wanted else None
 
         return until(look, seconds, f"{self.dag_id} {self.run_id} in {wanted}")

@@ -48,7 +48,7 @@ def test_maintenance_follows_embedding(stack: Stack, uploads: Catalogue, tmp_pat
     form = {"uri": f"{uploads.folder}/*.png", "table": str(table), "model": "demo", "conn_id": "ray_default"}
     with awake(stack, "clip_embed_on_demand", "clip_maintain_table"):
         embedded = Run.start(stack, "clip_embed_on_demand", f"demand-{time.time_ns()}", "embed_images", **form)
-        assert embedded.wait(seconds=240)["state"] == "success"
+        assert embedded.wait(seconds=600, once=True)["state"] == "success"
         pushed = embedded.xcom()
         assert pushed["embedded"] > 0
 
@@ -82,11 +82,14 @@ def test_the_gate_audits_on_ray_and_stops_what_its_condition_names(
             "conf": form,
         }
         patiently(lambda: stack.post("/dags/clip_embed_daily/dagRuns", body))
-        gate = Run(stack, "clip_embed_daily", body["dag_run_id"], "audit_table")
-        assert gate.wait(seconds=240)["state"] == "failed"
+        embed, gate = (
+            Run(stack, "clip_embed_daily", body["dag_run_id"], task) for task in ("embed_images", "audit_table")
+        )
+        assert embed.wait(seconds=600, once=True)["state"] == "success"
+        assert gate.wait(seconds=600, once=True)["state"] == "failed"
     assert any("rejected_share >= 0" in line for line in gate.log())
     assert gate.jobs() == {"0": "FAILED"}
-    assert Run(stack, "clip_embed_daily", body["dag_run_id"], "embed_images").xcom()["embedded"] > 0
+    assert embed.xcom()["embedded"] > 0
 
 
 def test_a_partition_for_each_day(stack: Stack, uploads: Catalogue, tmp_path: Path) -> None:
@@ -101,16 +104,16 @@ def test_a_partition_for_each_day(stack: Stack, uploads: Catalogue, tmp_path: Pa
     }
     with awake(stack, "clip_embed_partitions"):
         patiently(lambda: stack.post("/backfills", body))
-        found = until(lambda: runs(stack, "clip_embed_partitions", "embed_images")[1:] and True, 120, "two runs")
+        found = until(lambda: runs(stack, "clip_embed_partitions", "embed_images")[1:] and True, 600, "two runs")
         assert found
         for run in runs(stack, "clip_embed_partitions", "embed_images"):
-            assert run.wait(seconds=240)["state"] == "success"
+            assert run.wait(seconds=600, once=True)["state"] == "success"
             assert run.xcom()["listed"] > 0
 
         def told() -> list[str] | None:
             days = runs(stack, "by_day", "day")
             return sorted(day.xcom() for day in days if day.wait()["state"] == "success") if len(days) >= 2 else None
 
-        assert until(told, 120, "a run for each day") == [str(FIRST), str(LAST)]
+        assert until(told, 600, "a run for each day") == [str(FIRST), str(LAST)]
     rows = sql(str(table), "select count(*) as n, count(distinct image_id) as ids from images")
     assert rows == [{"n": uploads.files, "ids": uploads.files}]
