@@ -84,16 +84,19 @@ class ClipflowOperator(BaseOperator):
         self.entrypoint_memory = entrypoint_memory
         self.entrypoint_resources = entrypoint_resources
         driver.check(self._driver())
-        self.on_failure_callback = [*self.on_failure_callback, stop_ray_job]
+        if stop_ray_job not in self.on_failure_callback:
+            self.on_failure_callback = [*self.on_failure_callback, stop_ray_job]
         self._submission_id: str | None = None
         self._killed = False
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
-        """As Airflow's, which lets a class override it."""
+        """As Airflow's: of a mapped task it stores what it is given here, and knows no callback but these."""
         if "runtime_env" in kwargs:
             kwargs["runtime_env"] = driver.Hidden(kwargs["runtime_env"])
-        return super().partial(**kwargs)
+        found = super().partial(**kwargs)
+        found.kwargs["on_failure_callback"] = [*found.kwargs["on_failure_callback"], stop_ray_job]
+        return found
 
     @abstractmethod
     def command(self, context: Context) -> Command:
@@ -232,8 +235,11 @@ def stop_ray_job(context: Context) -> None:
     """
     task: Any = context["ti"].task
     # In the DAG processor nothing is rendered yet, and a mapped task is not of its operator's class.
-    given = task.conn_id if isinstance(task, ClipflowOperator) else task.partial_kwargs.get("conn_id")
-    conn_id = task.render_template(given or RayJobsHook.default_conn_name, context)
+    if isinstance(task, ClipflowOperator):
+        given = task.conn_id
+    else:
+        given = (task.dag.default_args | task.partial_kwargs).get("conn_id", RayJobsHook.default_conn_name)
+    conn_id = task.render_template(given, context)
     if conn_id == LOCAL:
         return
     key = TaskKey.of(context)

@@ -23,12 +23,13 @@ def until(found: Callable[[], T | None], seconds: float, what: str) -> T:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a DAG of one task."""
+    """One run of a DAG of one task, which may be mapped."""
 
     stack: Stack
     dag_id: str
     run_id: str
     task_id: str = "nap"
+    map_index: int = -1
 
     @classmethod
     def start(cls, stack: Stack, dag_id: str, run_id: str, task_id: str = "nap", **conf: Any) -> "Run":
@@ -42,7 +43,8 @@ class Run:
 
     @property
     def path(self) -> str:
-        return f"{self.run_path}/taskInstances/{self.task_id}"
+        path = f"{self.run_path}/taskInstances/{self.task_id}"
+        return path if self.map_index < 0 else f"{path}/{self.map_index}"
 
     def instance(self) -> dict[str, Any]:
         found: dict[str, Any] = patiently(lambda: self.stack.get(self.path))

@@ -13,16 +13,29 @@ import pytest
 from clipflow.demo.catalogue import Catalogue, make_catalogue
 from clipflow.query.sql import sql
 from clipflow_airflow.stack import Stack
+from tests.catalogues import draw, rows
 from tests.live.runs import Run, patiently, until
 
 pytestmark = pytest.mark.timeout(1000)
 
+SECRET = "hf_ZcQ3vKx8"
 FIRST, LAST = date(2026, 3, 1), date(2026, 3, 2)
 
 
 @pytest.fixture(scope="module")
 def uploads(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return make_catalogue(tmp_path_factory.mktemp("catalogue") / "uploads", days=2, per_day=8, end=LAST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shops(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of all operators over two shops, of which the gate stops one; it begins before the other tests."""
+    folder = tmp_path_factory.mktemp("shops")
+    for name, pictures in {"asia": range(4), "europe": range(10, 13)}.items():
+        draw(folder / "images" / name, pictures)
+    stack.post("/variables", {"key": "shop_word", "value": SECRET})
+    form = {"images": str(folder / "images"), "lake": str(folder / "lake"), "conn_id": "ray_default"}
+    return Run.start(stack, "mapped_group", f"shops-{time.time_ns()}", "shops", **form)
 
 
 @contextmanager
@@ -115,5 +128,40 @@ def test_a_partition_for_each_day(stack: Stack, uploads: Catalogue, tmp_path: Pa
             return sorted(day.xcom() for day in days if day.wait()["state"] == "success") if len(days) >= 2 else None
 
         assert until(told, 600, "a run for each day") == [str(FIRST), str(LAST)]
-    rows = sql(str(table), "select count(*) as n, count(distinct image_id) as ids from images")
-    assert rows == [{"n": uploads.files, "ids": uploads.files}]
+    found = sql(str(table), "select count(*) as n, count(distinct image_id) as ids from images")
+    assert found == [{"n": uploads.files, "ids": uploads.files}]
+
+
+def test_all_operators_on_ray_in_a_mapped_group(stack: Stack, shops: Run) -> None:
+    shops.wait_end()
+    found = patiently(lambda: stack.get(f"{shops.run_path}/taskInstances?limit=100"))["task_instances"]
+    states = {(one["task_id"], one["map_index"]): one["state"] for one in found}
+    after = [f"shop.{task}" for task in ("judge", "maintain", "forget", "migrate")]
+    assert states == {
+        ("shops", -1): "success",
+        **{("shop.embed", index): "success" for index in range(2)},
+        ("shop.gate", 0): "failed",
+        ("shop.gate", 1): "success",
+        **{(task, 0): "upstream_failed" for task in after},
+        **{(task, 1): "success" for task in after},
+    }
+    (event,) = stack.get(f"/assets/events?source_dag_id=mapped_group&source_run_id={shops.run_id}")["asset_events"]
+    table = event["extra"]["table"]
+    assert (Path(table).name, event["extra"]["embedded"]) == ("europe.lance", 3)
+    done = sql(table, "select verb, context from runs order by verb")
+    assert [row["verb"] for row in done] == ["forget", "judge", "maintain", "run"]
+    assert {json.loads(row["context"])["map_index"] for row in done} == {"1"}
+    assert len(rows(table)) == 2
+    assert len(rows(table.replace(".lance", "-8.lance"))) == 2
+
+    jobs = [job for job in stack.jobs() if (job["metadata"] or {}).get("dag_run_id") == shops.run_id]
+    assert [job["status"] for job in jobs].count("SUCCEEDED") == 7
+    assert {job["runtime_env"]["env_vars"]["SHOP_TOKEN"] for job in jobs} == {SECRET}
+    told = [job["metadata"] for job in jobs]
+    for one in found:
+        path = f"{shops.run_path}/taskInstances/{one['task_id']}"
+        which = f"map_index={one['map_index']}"
+        told += [one, stack.get(f"{path}/xcomEntries?{which}")]
+        if one["try_number"]:
+            told += [stack.get(f"{path}/logs/1?full_content=true&{which}")]
+    assert SECRET not in json.dumps(told)

@@ -6,6 +6,7 @@ What needs no kill of a service comes first: all its naps begin together, see `n
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def struck(stack: Stack) -> dict[str, dict[str, Run]]:
     All are struck before the first is waited for: Airflow needs a while to miss a heartbeat.
     """
     runs = {victim: {at: begin(stack, f"{victim}-{at}", seconds="3", halt=at) for at in MOMENTS} for victim in VICTIMS}
-    runs["for good"] = {"submitted": begin(stack, "lost", "nap_once", seconds=LONG, halt="submitted")}
+    runs["for good"] = {
+        "submitted": begin(stack, "lost", "nap_once", seconds=LONG, halt="submitted"),
+        "mapped": replace(begin(stack, "lost-mapped", "nap_mapped", seconds=LONG, halt="submitted"), map_index=0),
+    }
     for victim, at in runs.items():
         for moment, run in at.items():
             task = psutil.Process(halted(stack, run))
@@ -195,9 +199,9 @@ def test_a_job_that_takes_too_long_is_stopped(naps: dict[str, Run]) -> None:
 
 def test_a_worker_that_is_lost_for_good_leaves_no_job(struck: dict[str, dict[str, Run]]) -> None:
     """Without a retry nobody comes back to the job, so Airflow's callback ends it."""
-    run = struck["for good"]["submitted"]
-    assert run.wait()["state"] == "failed"
-    run.wait_jobs({"0": "STOPPED"})
+    for run in struck["for good"].values():
+        assert run.wait()["state"] == "failed"
+        run.wait_jobs({"0": "STOPPED"})
 
 
 @pytest.mark.parametrize("victim", VICTIMS)

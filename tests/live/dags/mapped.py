@@ -44,7 +44,7 @@ def mapped_dag(dag_id: str) -> DAG:
             "retries": 0,
             "conn_id": "{{ params.conn_id }}",
             "entrypoint_num_cpus": "{{ params.cpus }}",
-            "runtime_env": {"env_vars": {"SHOP_TOKEN": "{{ var.value.get('shop_token', 'none') }}"}},
+            "runtime_env": {"env_vars": {"SHOP_TOKEN": "{{ var.value.get('shop_word', 'none') }}"}},
         },
         params={
             "images": Param("/nowhere", type="string"),
@@ -63,10 +63,16 @@ with mapped_dag("mapped_group"):
         chain(
             EmbedImagesOperator(task_id="embed", job=job),
             AuditTableOperator(
-                task_id="gate", table=table, fail_if="{{ params.fail_if }}", gates="embed", outlets=[Asset("shops")]
+                task_id="gate",
+                table="{{ ti.xcom_pull(task_ids='shop.embed', map_indexes=ti.map_index)['table'] }}",
+                fail_if="{{ params.fail_if }}",
+                gates="embed",
+                outlets=[Asset("shops")],
             ),
-            JudgeTableOperator(task_id="judge", table=table, policy=POLICY),
-            MaintainTableOperator(task_id="maintain", table=table),
+            [
+                JudgeTableOperator(task_id="judge", table=table, policy=POLICY),
+                MaintainTableOperator(task_id="maintain", table=table),
+            ],
             ForgetImagesOperator(task_id="forget", table=table, uris=uris),
             MigrateEncoderOperator(task_id="migrate", table=table, new_table=new_table, **OTHER),
         )
