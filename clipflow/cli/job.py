@@ -91,7 +91,9 @@ def _add_plan(verbs: Any) -> None:
 def add_job(verb: argparse.ArgumentParser) -> None:
     """The job, its interval and changes to it."""
     verb.add_argument(
-        "job", metavar="JOB", help="the job file; - for standard input, env:NAME for a variable that holds it"
+        "job",
+        metavar="JOB",
+        help="the job file: a path, an s3:// address, - for standard input, env:NAME for a variable that holds it",
     )
     verb.add_argument(
         "--interval", nargs=2, metavar=("START", "END"), help="ISO 8601, half-open, UTC unless it says otherwise"
