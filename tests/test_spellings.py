@@ -161,10 +161,10 @@ def test_a_copy_that_keeps_its_time_is_seen_when_it_comes(tmp_path: Path) -> Non
 
 def test_the_version_that_was_read_is_kept(bucket: S3Server, tmp_path: Path) -> None:
     bucket.make_bucket("versions")
-    bucket.client().put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
+    bucket.client.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
     for seed in (1, 2):
         bucket.put("a.png", picture(seed), bucket="versions")
-    latest = bucket.client().head_object(Bucket="versions", Key="a.png")["VersionId"]
+    latest = bucket.client.head_object(Bucket="versions", Key="a.png")["VersionId"]
     table = tmp_path / "t.lance"
     first = clipflow.run(job("s3://versions/", table), ray="none")
     assert [row["source_version"] for row in rows(table).values()] == [latest]

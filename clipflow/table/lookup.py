@@ -31,9 +31,9 @@ def find_ids(dataset: lance.LanceDataset, names: Iterable[str]) -> list[str]:
     ids = _with_prefixes(dataset, [prefix for prefixes in wanted.values() for prefix in prefixes])
     found: dict[str, None] = {}
     unknown = []
-    for name, (first, *others) in wanted.items():
+    for name, (first, *further) in wanted.items():
         # Other spellings of an address count where there is no row of it as it is named.
-        hits = _beginning(ids, first) or [key for prefix in others for key in _beginning(ids, prefix)]
+        hits = _beginning(ids, first) or [key for prefix in further for key in _beginning(ids, prefix)]
         if len(hits) > 1:
             raise UsageError(
                 f"{name!r} may mean several images of {dataset.uri}.", "Give more digits, or the image_id."
