@@ -1,13 +1,15 @@
 """Manifests: a table of addresses, one image a row."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from clipflow.errors import JobFileError, NotYet, SourceError
 from clipflow.interval import moment
+from clipflow.source.exclude import Exclude
 from clipflow.source.folder import require
-from clipflow.source.listing import BATCH_ROWS, Listed, microseconds
+from clipflow.source.listing import BATCH_ROWS, Listed, Notes, microseconds
+from clipflow.source.objects import list_objects
 from clipflow.source.rows import Kind, Row, exists, listed, piece, printable, read_rows
 from clipflow.source.states import States
 from clipflow.source.window import Window
@@ -29,8 +31,12 @@ def list_manifest(source: SourceSpec, window: Window) -> Iterator[Listed]:
     states = States(storage)
     names = Columns(source)
     if window.root and scheme(window.root) == "file":
-        require(canonical(window.root).removeprefix("file://"))
-    for uri in window.uris:
+        require(canonical(window.root))
+    uris: Iterable[str] = window.uris
+    if source.window == "path" and window.root is None:
+        # All manifests of a path in time.
+        uris = sorted(one.uri for one in list_objects(source, window, Exclude(()), Notes()))
+    for uri in uris:
         address = canonical(uri)
         folder, name = address.rpartition("/")[0], shown(address)
         if window.root is not None and not exists(storage, address):

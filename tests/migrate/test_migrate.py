@@ -264,6 +264,23 @@ def test_forgotten_meanwhile(filled: JobSpec) -> None:
     assert len(lance.dataset(report.table).versions()) < 8, "erased, with the versions that held it"
 
 
+def test_which_of_two_alike_is_the_original_stays(tmp_path: Path) -> None:
+    images, table = tmp_path / "images", tmp_path / "old.lance"
+    images.mkdir()
+    policy = {"rules": [{"name": "copy", "score": "exact_duplicate", "reject_above": 0.5}]}
+    spec = job(images, table, policy=policy)
+    (images / "original.png").write_bytes(picture(1))
+    clipflow.run(spec, ray="none")
+    (images / "a-copy.png").write_bytes(picture(1))
+    date(images / "a-copy.png", 0)
+    clipflow.run(spec, ray="none")
+    report = moved(spec)
+    kept = ("source_uri", "first_seen_at", "source_id", "status")
+    told = [[{name: row[name] for name in kept} for row in rows(one).values()] for one in (table, report.table)]
+    assert sorted(told[0], key=str) == sorted(told[1], key=str)
+    assert [row["status"] for row in told[0]].count("rejected") == 1
+
+
 def test_sources_that_fail(filled: JobSpec) -> None:
     for number in range(12):
         Path(filled.source.uri, f"{number:06}.png").unlink()
