@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clipflow.errors import MachineError
-from clipflow.machine import machine_error, temporary_folder
+from clipflow.errors import ClipflowError, MachineError
+from clipflow.machine import error_number, is_about_writing, machine_error, temporary_folder
 
 _PLAIN = re.compile(r"[\w/.+@,=~ -]+", re.ASCII)
 
@@ -56,6 +56,11 @@ class Scratch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.cleanup()
+
+    def refused(self, error: BaseException) -> ClipflowError | None:
+        """The error to raise where only this folder was being written: what a full disk raises may name no path."""
+        ours = isinstance(error, ClipflowError)
+        return machine_error(error, temporary_folder()) if not ours and is_about_writing(error_number(error)) else None
 
     def cleanup(self) -> None:
         """Remove it, with all that lies in it; once is enough."""

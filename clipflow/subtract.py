@@ -163,8 +163,10 @@ def subtract(
                     # It may have done so while the table was read.
                     if table is None or table.latest_version == table.version:
                         raise
-    except BaseException:
+    except BaseException as error:
         result._scratch.cleanup()
+        if (refused := result._scratch.refused(error)) is not None:
+            raise refused from error
         raise
     return result
 
