@@ -15,6 +15,8 @@
     │   └── NotYet                   a part of the contract that this version does not have
     └── JobError                     exit 1: the job failed
         ├── TooManyFailed            more images failed than limits.max_failed_share allows
+        ├── TooManyWithdrawn         more objects are gone than limits.max_withdrawn_share allows; final
+        ├── SourceEmpty              nothing was listed, and the caller wants something; retry
         ├── AuditFailed              the condition of `clipflow audit --fail-if` holds; final
         ├── PolicyChanged            the table's policy changed while the run was under way; retry
         ├── OperationClosed          somebody else closed this operation; final
@@ -144,6 +146,16 @@ class TooManyFailed(JobError):
     def __init__(self, message: str, mend: str = "", *, passing: bool = False) -> None:
         super().__init__(message, mend)
         self.retryable = passing
+
+
+class TooManyWithdrawn(JobError):
+    """More rows would be withdrawn than `limits.max_withdrawn_share` allows; none was."""
+
+
+class SourceEmpty(JobError):
+    """Nothing was listed, where the caller said that this is an error."""
+
+    retryable = True
 
 
 class AuditFailed(JobError):

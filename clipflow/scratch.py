@@ -57,13 +57,15 @@ class Scratch:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.cleanup()
 
-    def refused(self, error: BaseException) -> ClipflowError | None:
-        """The error to raise where only this folder was being written: what a full disk raises may name no path."""
-        ours = isinstance(error, ClipflowError)
-        return machine_error(error, temporary_folder()) if not ours and is_about_writing(error_number(error)) else None
-
     def cleanup(self) -> None:
         """Remove it, with all that lies in it; once is enough."""
         self._folder.cleanup()
         if self._close is not None:
             self._close()
+
+
+def scratch_refused(error: BaseException) -> ClipflowError | None:
+    """The error to raise where nothing but scratch was being written: what a full disk raises may name no path."""
+    if isinstance(error, ClipflowError) or not is_about_writing(error_number(error)):
+        return None
+    return machine_error(error, temporary_folder())

@@ -14,6 +14,7 @@ from clipflow.encoders import describe
 from clipflow.errors import ClipflowError, TableError, TooManyFailed
 from clipflow.forget.forget import forget
 from clipflow.interval import Interval
+from clipflow.migrate.history import History
 from clipflow.migrate.job import job_of
 from clipflow.migrate.overlap import retrieval_overlap
 from clipflow.migrate.parts import Part, Parts
@@ -29,6 +30,7 @@ from clipflow.table.forgotten import Forgotten, read_forgotten
 from clipflow.table.images import about_images, ensure_images, open_images
 from clipflow.table.moved import move, moved_to
 from clipflow.table.runs import Operation, record
+from clipflow.wish import Wish
 
 log = logging.getLogger("clipflow")
 
@@ -94,6 +96,7 @@ class _Tables:
     def __init__(self, old: TableAddress, new: TableAddress, job: JobSpec, ray: str | None, bar: bool | None) -> None:
         self.old, self.new, self.job = old, new, job
         self.ray, self.bar = ray, bar
+        self.wish = Wish()
 
     def parts(self) -> Parts:
         """Questions to the old table as it is now."""
@@ -135,6 +138,7 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
     _hand_over_tombstones(tables, report)
     parts = tables.parts()
     months = parts.all()
+    tables.wish = Wish(amend=History(open_images(tables.old)).amend)
     report.intervals, report.left, todo = len(months), 0, limit
     rows, failed, passing = 0, 0, False
     for part in months:
@@ -168,7 +172,7 @@ def _fill(tables: _Tables, parts: Parts, part: Part, report: Migration, limit: i
 
 def _run(tables: _Tables, job: JobSpec, interval: Interval | None, report: Migration) -> None:
     try:
-        report.count(run(job, interval=interval, ray=tables.ray, progress=tables.bar).document())
+        report.count(run(job, interval=interval, ray=tables.ray, progress=tables.bar, wish=tables.wish).document())
     except TooManyFailed as error:
         # Rows that failed in the old table too are no fault of this encoder: see `_check`. All is committed.
         report.count(error.report or {})
