@@ -12,8 +12,8 @@ MOST = 2**26
 _PATIENCE_SECONDS = 5.0
 
 
-def read_small(path: str | bytes | os.PathLike[str]) -> bytes:
-    """The bytes of a file.
+def read_small(path: str | bytes | os.PathLike[str], most: int = MOST) -> bytes:
+    """The bytes of a file of at most so many.
 
     Raises:
         OSError: It cannot be read; EFBIG when it is larger than such a file is, or has no end, ETIMEDOUT when it is a
@@ -23,12 +23,12 @@ def read_small(path: str | bytes | os.PathLike[str]) -> bytes:
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(number, "rb", buffering=0) as file:
         if stat.S_ISFIFO(os.fstat(number).st_mode):
-            return _of_pipe(number, path)
+            return _of_pipe(number, path, most)
         os.set_blocking(number, True)
         data = bytearray()
-        while (part := file.read(MOST + 1 - len(data))) and len(data) <= MOST:
+        while len(data) <= most and (part := file.read(most + 1 - len(data))):
             data += part
-    return _bounded(bytes(data), path)
+    return _bounded(data, path, most)
 
 
 def read_standard_input() -> bytes:
@@ -38,14 +38,14 @@ def read_standard_input() -> bytes:
         OSError: It is closed, or holds more than such a file does.
     """
     if sys.stdin is None or sys.stdin.closed:
-        raise OSError(errno.EBADF, os.strerror(errno.EBADF), "standard input")
-    return _bounded(sys.stdin.buffer.read(MOST + 1), "standard input")
+        raise OSError(errno.EBADF, "it is closed", "standard input")
+    return _bounded(sys.stdin.buffer.read(MOST + 1), "standard input", MOST)
 
 
-def _of_pipe(number: int, path: object) -> bytes:
+def _of_pipe(number: int, path: object, most: int) -> bytes:
     data = bytearray()
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while len(data) <= MOST:
+    while len(data) <= most:
         try:
             part = os.read(number, 2**16)
         except BlockingIOError:
@@ -59,10 +59,10 @@ def _of_pipe(number: int, path: object) -> bytes:
             time.sleep(0.02)
     if not data:
         raise OSError(errno.ETIMEDOUT, "nobody writes to this pipe", path)
-    return _bounded(bytes(data), path)
+    return _bounded(data, path, most)
 
 
-def _bounded(data: bytes, path: object) -> bytes:
-    if len(data) > MOST:
-        raise OSError(errno.EFBIG, f"it holds more than {MOST // 2**20} MB", path)
-    return data
+def _bounded(data: bytes | bytearray, path: object, most: int) -> bytes:
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"it holds more than {most // 2**20} MB", path)
+    return bytes(data)

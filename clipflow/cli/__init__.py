@@ -29,7 +29,7 @@ from clipflow.cli.ending import ending
 from clipflow.cli.later import LATER
 from clipflow.cli.output import occupy_streams, one_line, write
 from clipflow.cli.parser import Parser
-from clipflow.cli.words import not_utf8
+from clipflow.cli.words import check_names, not_utf8
 from clipflow.documents import to_json
 from clipflow.errors import ClipflowError, Interrupted, StageError
 from clipflow.extras import engine_needed
@@ -88,6 +88,7 @@ def _said(arguments: list[str], asked: Callable[[], bool]) -> tuple[int, str | N
     try:
         call = command_line().parse_args(arguments)
         as_json = getattr(call, "json", as_json)
+        check_names()
         with engine_needed():
             document, text = call.act(call)
     except Exception as error:

@@ -1,8 +1,9 @@
 """Words of the command line that are no text: a path may hold any byte, and all else is to be UTF-8."""
 
+import sys
 from collections.abc import Sequence
 
-from clipflow.errors import UsageError
+from clipflow.errors import MachineError, UsageError
 
 
 def not_utf8(words: Sequence[str], error: BaseException) -> UsageError | None:
@@ -19,3 +20,15 @@ def _is_text(word: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_names() -> None:
+    """Raises MachineError where Python takes file names for something else than UTF-8.
+
+    One file would have another address, and so another row, than on any other machine.
+    """
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        raise MachineError(
+            f"Python reads file names as {encoding} here, which gives one file another address than elsewhere.",
+            "Set PYTHONUTF8=1, or a locale of UTF-8 such as LC_ALL=C.UTF-8.",
+        )
