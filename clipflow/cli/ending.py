@@ -1,5 +1,6 @@
 """Being ended: a signal becomes an exception, so that the operation closes its row and Ray its workers."""
 
+import _thread
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ def ending() -> Iterator[Callable[[], bool]]:
     process has it ignore, as `nohup` does, stays ignored.
     """
     came: list[float] = []
-    again: list[threading.Timer] = []
+    over = threading.Event()
 
     def told(number: int, frame: object) -> None:
         if came and time.monotonic() - came[0] < _CLOSING_SECONDS:
@@ -30,14 +31,17 @@ def ending() -> Iterator[Callable[[], bool]]:
         came.append(time.monotonic())
         raise KeyboardInterrupt
 
+    def again() -> None:
+        if not over.wait(0.1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
     def unraisable(fault: Any) -> None:
         if not isinstance(fault.exc_value, KeyboardInterrupt):
             former(fault)
         elif len(came) == 1:
             # It was raised where Python lets nothing out, and is lost: once more, from elsewhere.
             came.clear()
-            again.append(threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGTERM)))
-            again[-1].start()
+            _thread.start_new_thread(again, ())
 
     # No other thread is told of signals.
     if threading.current_thread() is not threading.main_thread():
@@ -50,8 +54,7 @@ def ending() -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(came)
     finally:
-        for timer in again:
-            timer.cancel()
+        over.set()
         for number, handler in before.items():
             signal.signal(number, handler)
         sys.unraisablehook = former
