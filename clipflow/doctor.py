@@ -1,7 +1,5 @@
 """Trying every part of a job without doing it: each check says what is wrong, and the mend."""
 
-import os
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,16 +9,18 @@ import numpy as np
 
 from clipflow.encoders import EncoderInfo, describe, load_encoder
 from clipflow.engine.cluster import cluster
-from clipflow.errors import ClipflowError, EncoderError, TableError
-from clipflow.faults import storage_error
+from clipflow.errors import ClipflowError, EncoderError
 from clipflow.interval import Interval
 from clipflow.jobfile import read_job
 from clipflow.pipeline import assign
 from clipflow.policy.check import check_policy
+from clipflow.refusals import refusals
 from clipflow.source import list_source
 from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
+from clipflow.table.forgotten import read_forgotten
+from clipflow.trial import try_table, try_temporary_folder
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,18 @@ class Diagnosis:
     def check(self, name: str, found: Callable[[], str]) -> Iterator[None]:
         """Run a block as one check; `found` says in the end what is well."""
         try:
-            yield
+            with refusals():
+                yield
         except ClipflowError as error:
-            self.checks.append(Check(name, False, error.message, error.mend))
-            if error.exit_code > self.exit_code:
-                self.error = error
+            self.add(name, error)
         else:
             self.checks.append(Check(name, True, found()))
+
+    def add(self, name: str, error: ClipflowError) -> None:
+        """A check that found something wrong."""
+        self.checks.append(Check(name, False, error.message, error.mend))
+        if error.exit_code > self.exit_code:
+            self.error = error
 
 
 def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: str | None) -> Diagnosis:
@@ -82,6 +87,11 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
     with diagnosis.check("job", lambda: f"{job} can be read"):
         spec = read_job(job, sets)
         window = Interval.parse(*interval) if interval else None
+    # No part of a job: only what is wrong with it is worth a line.
+    try:
+        try_temporary_folder()
+    except ClipflowError as error:
+        diagnosis.add("temporary files", error)
     if spec is None:
         return diagnosis
     known = spec
@@ -123,24 +133,12 @@ def _try_table(spec: JobSpec, compare: bool) -> str:
     dataset = open_dataset(address)
     if compare:
         assign(spec, None, run_id="")
-    _try_to_write(address)
+    read_forgotten(address)
+    open_dataset(address, address.runs)
+    try_table(address)
     if dataset is None:
         return f"{address.uri} will be created"
     return f"{address.uri} has {dataset.count_rows()} rows at version {dataset.version}"
-
-
-def _try_to_write(address: TableAddress) -> None:
-    filesystem = address.storage.filesystem(address.images)
-    folder = address.folder
-    while "://" not in folder and not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    probe = f"{folder}/.clipflow-doctor-{uuid.uuid4().hex}"
-    try:
-        filesystem.pipe_file(probe, b"")
-        filesystem.rm_file(probe)
-    except Exception as error:
-        ours = storage_error(error, address.folder, "write to the table's folder")
-        raise TableError(ours.message, ours.mend) from error
 
 
 def _try_ray(address: str) -> str:
