@@ -65,8 +65,20 @@ class Diagnosis:
             self.checks.append(Check(name, False, error.message, error.mend))
             if error.exit_code > self.exit_code:
                 self.error = error
+            _let_go(error)
         else:
             self.checks.append(Check(name, True, found()))
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Keep what an error says, and nothing of where it was raised.
+
+    Its frames hold models and cursors, in a circle with the diagnosis; what a library finds there when the process
+    ends it reports as leaked.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error, error.__cause__, error.__context__ = error.__cause__ or error.__context__, None, None
 
 
 def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: str | None) -> Diagnosis:

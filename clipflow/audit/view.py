@@ -1,6 +1,5 @@
 """One table at one version under one policy, as a view that every figure is counted over."""
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import pyarrow as pa
 from clipflow.audit.firing import fires, judged, ruled
 from clipflow.errors import QueryError
 from clipflow.policy.verdict import score_column
+from clipflow.query.columns import find_column, nearest_column
 from clipflow.query.sql import readable
 from clipflow.spec import PolicySpec, Rule
 from clipflow.table.address import TableAddress
@@ -103,11 +103,9 @@ def grouping(column: str, schema: pa.Schema) -> str:
     Raises:
         QueryError: Naming the nearest one.
     """
-    found = next((name for name in (column, f"attr_{column}") if name in schema.names), None)
+    found = find_column(column, schema)
     if found is None:
-        names = [field.name.removeprefix("attr_") for field in schema if _groups(field.type)]
-        near = difflib.get_close_matches(column.removeprefix("attr_"), names, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}."
+        hint = nearest_column(column, [field.name for field in schema if _groups(field.type)])
         raise QueryError(f"The table has no column {column!r} to group by.", hint)
     if not _groups(schema.field(found).type):
         raise QueryError(
