@@ -70,9 +70,23 @@ class View:
         """Rules whose duplicates are stored."""
         return [rule for rule in self.policy.rules if f"match_{rule.name}" in self.schema.names]
 
-    def under(self, name: str, policy: PolicySpec) -> "View":
-        """The same rows under another policy: their status follows from stored scores."""
-        view = replace(self, name=name, policy=policy)
+    def under(self, name: str, policy: PolicySpec, scores: pa.Table) -> "View":
+        """The same rows under another policy.
+
+        Args:
+            scores: Beside their image_id the columns that stand in the place of stored ones, see `audit.foresee`.
+        """
+        source = f"{name}_images"
+        own = [column for column in scores.column_names if column != "image_id"]
+        kept = [column for column in self.schema.names if column not in own]
+        self.db.register(f"{name}_scores", scores)
+        columns = [*(f'i."{column}"' for column in kept), *(f"s.{column}" for column in own)]
+        self.db.execute(
+            f"CREATE TEMP VIEW {source} AS SELECT {', '.join(columns)} FROM {self.source} i JOIN {name}_scores s "
+            "USING (image_id)"
+        )
+        schema = pa.schema([*(self.schema.field(column) for column in kept), *(scores.schema.field(c) for c in own)])
+        view = replace(self, name=name, source=source, schema=schema, policy=policy)
         status = f"SELECT * REPLACE ({judged('ruled')} AS status) FROM ({_select(view)})"
         self.db.execute(f"CREATE TEMP VIEW {name} AS {status}")
         return view
