@@ -13,6 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, create_model
 
 SCHEMA_VERSION = 1
+"""Goes up when older versions would misread a table; columns that may be null are added without."""
 
 TIME = pa.timestamp("us", tz="UTC")
 _KEY = {b"lance-schema:unenforced-primary-key": b"true"}
@@ -34,6 +35,9 @@ IDENTITY = (
     Column("source_version", pa.string(), "the store's version id, where it keeps versions"),
     Column("source_size", pa.int64(), "bytes"),
     Column("source_modified", TIME, "when the store says the object was last modified"),
+    Column("source_id", pa.string(), "the source that last listed it, see `source_id`; null in older rows"),
+    Column("container_members", pa.int64(), "how many images the container of the object has; null outside containers"),
+    Column("first_seen_at", TIME, "since when these bytes are known under this address; null in older rows"),
     Column("content_sha256", pa.string(), "sha256 of the bytes, 64 hex digits"),
     Column("phash", pa.string(), "perceptual hash of the pixels, 16 hex digits"),
 )
@@ -47,12 +51,19 @@ IMAGE = (
     Column("blur", pa.float32(), "variance of the Laplacian of luma; low is blurred"),
     Column("entropy", pa.float32(), "Shannon entropy of the luma histogram, bits"),
     Column("bytes_per_pixel", pa.float32(), "bytes of the file per pixel"),
+    Column("damaged", pa.float32(), "1 where the decoder had to guess, else 0; null in older rows"),
     Column("caption", pa.string(), "the manifest's caption"),
 )
 RESULT = (
     Column("status", pa.string(), "accepted | review | rejected | failed"),
     Column("reasons", pa.list_(pa.string()), "names of the rules that fired, sorted; for failed the one code"),
     Column("attempts", pa.int32(), "how often this state of the source was tried"),
+    Column(
+        "failed_under",
+        pa.string(),
+        "what a failure depends on: the limit, or the decoder's revision; beside a vector the passing code of attempts",
+    ),
+    Column("status_at", TIME, "when the status last changed; null in older rows, where judged_at says it"),
     Column("reviewed_verdict", pa.string(), "a human's verdict; outranks the policy until withdrawn"),
     Column("reviewed_by", pa.string(), "who reviewed"),
     Column("reviewed_why", pa.string(), "why, in the reviewer's words"),
@@ -151,6 +162,8 @@ def table_metadata(
         "policy_id": policy_id,
         "policy": json.dumps(policy, sort_keys=True),
         "scores": json.dumps({policy_id: scores}, sort_keys=True),
+        # See `table.first_seen`.
+        "duplicates_order": "first_seen_at",
     }
 
 

@@ -13,16 +13,20 @@ from clipflow.schema import COLUMNS, FORGOTTEN, RUNS, ImageRow, images_schema, t
 
 _TEXT = (
     "image_id source_uri source_etag source_version content_sha256 phash media_type caption status encoder_id "
-    "policy_id run_id job dag_id dag_run_id clipflow_version reviewed_verdict reviewed_by reviewed_why"
+    "policy_id run_id job dag_id dag_run_id clipflow_version reviewed_verdict reviewed_by reviewed_why source_id "
+    "failed_under"
 )
-_TIME = "source_modified interval_start interval_end embedded_at judged_at reviewed_at"
+_TIME = "source_modified first_seen_at interval_start interval_end embedded_at judged_at status_at reviewed_at"
 TIME = pa.timestamp("us", tz="UTC")
 CONTRACT: dict[str, pa.DataType] = {
     **dict.fromkeys(_TEXT.split(), pa.string()),
     **dict.fromkeys(_TIME.split(), TIME),
     **dict.fromkeys(["width", "height", "attempts"], pa.int32()),
-    **dict.fromkeys(["min_side", "aspect_ratio", "megapixels", "blur", "entropy", "bytes_per_pixel"], pa.float32()),
+    **dict.fromkeys(
+        ["min_side", "aspect_ratio", "megapixels", "blur", "entropy", "bytes_per_pixel", "damaged"], pa.float32()
+    ),
     "source_size": pa.int64(),
+    "container_members": pa.int64(),
     "reasons": pa.list_(pa.string()),
 }
 KEY = {b"lance-schema:unenforced-primary-key": b"true"}
