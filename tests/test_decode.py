@@ -87,7 +87,7 @@ def test_orientation_is_applied_once_in_every_format(kind: str, orientation: int
 @pytest.mark.parametrize("name", sorted(files()))
 def test_pictures_made_in_bands_are_those_made_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = decode(files()[name], ENOUGH).rgb
-    monkeypatch.setattr("clipflow.decode._BAND", 1000)
+    monkeypatch.setattr("clipflow.decode.colours._BAND", 1000)
     assert np.array_equal(decode(files()[name], ENOUGH).rgb, at_once)
 
 

@@ -31,8 +31,15 @@ _SVG = re.compile(
 
 def recognise(data: bytes) -> Literal["supported", "unsupported"] | None:
     """Whether the bytes begin as an image that is decoded here, as one of another format, or as no image (None)."""
-    if _SUPPORTED.match(data) or (data[4:8] == b"ftyp" and b"avif" in data[8:64]):
+    boxes = data[4:8] == b"ftyp"
+    if _SUPPORTED.match(data) or (boxes and data[8:12] in (b"mif1", b"msf1") and {b"avif", b"avis"} & brands(data)):
         return "supported"
-    if _OTHER.match(data) or _SVG.match(data[:4096]):
+    if _OTHER.match(data) or _SVG.match(data[:4096]) or (boxes and {b"avif", b"heic", b"mif1"} & brands(data)):
         return "unsupported"
     return None
+
+
+def brands(data: bytes) -> set[bytes]:
+    """What a file of boxes says that it is compatible with, its first brand included."""
+    end = min(int.from_bytes(data[:4], "big"), len(data))
+    return {data[at : at + 4] for at in (8, *range(16, end - 3, 4))}
