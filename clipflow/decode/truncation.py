@@ -87,7 +87,7 @@ def _walk(data: bytes, at: int, after: Callable[[bytes, int], int | None]) -> bo
 
 
 def _png_chunk(data: bytes, at: int) -> int | None:
-    if data[at + 4 : at + 8] == b"IEND":
+    if data[at + 4 : at + 8] == b"IEND" and at + 12 <= len(data):
         return None
     return at + 12 + int.from_bytes(data[at : at + 4], "big")
 
