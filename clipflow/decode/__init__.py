@@ -51,6 +51,7 @@ MEDIA_TYPES = {
 # Pillow opens MPO as JPEG and finds out later.
 _OPENED = tuple(name for name in MEDIA_TYPES if name not in ("MPO", "HEIF"))
 
+
 @dataclass(frozen=True)
 class Decoded:
     """One image as models see it.
@@ -113,8 +114,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _decode(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:
     if is_heif(data):
-        rgb = in_bands(open_heif(data, max_pixels))
-        return Decoded(rgb, HEIC, *rgb.shape[:2], damaged=ends_early(data, HEIC))
+        return _whole(in_bands(open_heif(data, max_pixels)), HEIC, data)
     try:
         return _by_pillow(data, max_pixels, needed)
     except ValueError as error:
@@ -130,8 +130,12 @@ def _by_pillow(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:
             raise ImageFailure("too_many_pixels")
         if media_type == "image/jpeg":
             return _jpeg(data, image, needed)
-        rgb = _shown(data, image)
-        return Decoded(rgb, media_type, *rgb.shape[:2], damaged=ends_early(data, media_type))
+        return _whole(_shown(data, image), media_type, data)
+
+
+def _whole(rgb: Pixels, media_type: str, data: bytes) -> Decoded:
+    height, width = rgb.shape[:2]
+    return Decoded(rgb, media_type, height, width, ends_early(data, media_type))
 
 
 def _jpeg(data: bytes, image: Image.Image, needed: Needed | None) -> Decoded:

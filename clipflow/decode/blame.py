@@ -16,9 +16,25 @@ _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _BMP_DEPTHS = frozenset({1, 2, 4, 8, 16, 24, 32, 64})
 _BMP_COMPRESSIONS = frozenset({*range(7), 11, 12, 13})
 # Of TIFF: those of the standard, of its supplements, and of libtiff.
-_COMPRESSIONS = frozenset({*range(1, 11), 99, 32766, 32767, 32769, 32770, 32771, 32773, 32809, 32867, *range(32895, 32899)})
+_COMPRESSIONS = frozenset(
+    {*range(1, 11), 99, 32766, 32767, 32769, 32770, 32771, 32773, 32809, 32867, *range(32895, 32899)}
+)
 _COMPRESSIONS |= {32908, 32909, 32946, 32947, *range(33003, 33006), *range(34661, 34678), 34712, 34713, 34715, 34718}
-_COMPRESSIONS |= {34719, 34720, 34887, 34892, 34925, 34926, 34927, 34933, 34934, *range(50000, 50003), 52546, 65000, 65535}
+_COMPRESSIONS |= {
+    34719,
+    34720,
+    34887,
+    34892,
+    34925,
+    34926,
+    34927,
+    34933,
+    34934,
+    *range(50000, 50003),
+    52546,
+    65000,
+    65535,
+}
 _WEBP = 50001  # Pillow knows it, and its libtiff does not.
 _PHOTOMETRICS = frozenset({*range(7), 8, 9, 10, 32803, 32844, 32845, 34892, 51177, 52527})
 

@@ -58,4 +58,4 @@ def eight_bits(image: Image.Image) -> Image.Image:
 def _has_no_alpha(image: Image.Image) -> bool:
     """Whether a fourth sample is zero throughout in a format that often has no alpha there."""
     doubtful = image.format == "BMP" or (isinstance(image, TiffImageFile) and tiff.has_unstated_alpha(image))
-    return doubtful and image.mode == "RGBA" and image.getextrema()[3] == (0, 0)
+    return doubtful and image.mode == "RGBA" and image.getchannel("A").getbbox() is None

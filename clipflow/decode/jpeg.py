@@ -111,17 +111,15 @@ def _without_padding(body: bytes) -> bytes:
 
 def _has_all_scans(data: bytes) -> bool:
     """Whether every coefficient of every component is sent to its last bit: a file may be cut between two scans."""
-    missing: dict[tuple[int, int], int] = {}
+    missing: dict[int, int] = {}  # By component a bit for each coefficient.
     for marker, start, end in segments(data):
         body = data[start + 4 : end]
         if marker in _FRAMES and len(body) >= 6:
-            count = 64 if marker in (0xC2, 0xCA) else 1
-            missing = {(name, place): 1 for name in body[6 : 6 + 3 * body[5] : 3] for place in range(count)}
+            missing = dict.fromkeys(body[6 : 6 + 3 * body[5] : 3], (1 << 64) - 1 if marker in (0xC2, 0xCA) else 1)
         elif marker == _SCAN and len(body) >= 4:
-            names = body[1 : 1 + 2 * body[0] : 2]
             first, last, bits = (body[1 + 2 * body[0] :] + bytes(3))[:3]
-            for name in names:
-                for place in range(first, last + 1):
-                    if (name, place) in missing:
-                        missing[name, place] = bits & 15
+            sent = (2 << last) - (1 << first)
+            for name in body[1 : 1 + 2 * body[0] : 2]:
+                if name in missing:
+                    missing[name] = missing[name] | sent if bits & 15 else missing[name] & ~sent
     return not any(missing.values())

@@ -1,6 +1,7 @@
 """Orientation: EXIF 2.3, tag 0x0112, which says how to turn what is stored into what is shown."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ _XMP = frozenset({"xmp", "XML:com.adobe.xmp"})
 
 def load_as_stored(image: Image.Image) -> None:
     """Make the pixels of a Pillow image; a TIFF turns itself meanwhile, and would by XMP, too."""
-    xmp = {name: image.info.pop(name) for name in _XMP & image.info.keys()}
+    xmp: dict[str | tuple[int, int], Any] = {name: image.info.pop(name) for name in _XMP & image.info.keys()}
     try:
         image.load()
     finally:

@@ -38,7 +38,9 @@ def _gif(data: bytes) -> bool:
 
 def _bmp(data: bytes) -> bool:
     """Whether the pixels of an uncompressed bitmap go on beyond the data; its own words about its size often err."""
-    size, width, depth, packed = (int.from_bytes(data[a:b], "little") for a, b in ((14, 18), (18, 22), (28, 30), (30, 34)))
+    size, width, depth, packed = (
+        int.from_bytes(data[a:b], "little") for a, b in ((14, 18), (18, 22), (28, 30), (30, 34))
+    )
     if not data.startswith(b"BM") or size < 40 or packed not in (0, 3):
         return data.startswith(b"BM") and int.from_bytes(data[2:6], "little") > len(data)
     height = abs(int.from_bytes(data[22:26], "little", signed=True))

@@ -157,7 +157,9 @@ def _filter(row: bytes, above: bytes, step: int, kind: int) -> bytes:
         left,
         np.where(abs(guess - up) <= abs(guess - corner), up, corner),
     )
-    return ((here - [0 * here, left, up, (left + up) // 2, near][kind]) % 256).astype(np.uint8).tobytes()
+    guesses = np.stack([0 * here, left, up, (left + up) // 2, near])
+    stored: bytes = ((here - guesses[kind]) % 256).astype(np.uint8).tobytes()
+    return stored
 
 
 def bmp(
@@ -175,7 +177,9 @@ def bmp(
         info = struct.pack("<IHHHH", 12, width, height, 1, bits)
     else:
         colours = len(palette) // 4
-        info = struct.pack("<IiiHHIIiiII", header, width, height, 1, bits, compression, len(pixels), 2835, 2835, colours, 0)
+        info = struct.pack(
+            "<IiiHHIIiiII", header, width, height, 1, bits, compression, len(pixels), 2835, 2835, colours, 0
+        )
         info = (info + struct.pack(f"<{len(masks)}I", *masks)).ljust(header, b"\0")
     at = 14 + len(info) + len(palette)
     return b"BM" + struct.pack("<IHHI", at + len(pixels), 0, 0, at) + info + palette + pixels

@@ -141,7 +141,9 @@ def test_the_revision_is_higher_where_the_plugin_is_and_below_the_next() -> None
     assert heif_is_here()
     assert decoder_revision() == 2 * REVISION + 1
     assert set(CHANGED_IN.values()) <= set(range(REVISION + 1))
-    told = subprocess.run([sys.executable, "-c", _WITHOUT], input=PLAIN, capture_output=True, env=dict(os.environ), check=True)
+    told = subprocess.run(
+        [sys.executable, "-c", _WITHOUT], input=PLAIN, capture_output=True, env=dict(os.environ), check=True
+    )
     assert told.stdout.decode().split() == ["unsupported_format", str(2 * REVISION)]
 
 
@@ -163,7 +165,9 @@ assert "pillow_heif" not in sys.modules
 AVIF = encoded(Image.fromarray(SCENE), "AVIF", quality=95, speed=10)
 
 
-@pytest.mark.parametrize("more", [b"\n", b"\0" * 7, b"\0" * 100, b"SEFT" * 20, b"\xff\xd9", b"\0\0\0\x10free", b"\0\0\0\1"])
+@pytest.mark.parametrize(
+    "more", [b"\n", b"\0" * 7, b"\0" * 100, b"SEFT" * 20, b"\xff\xd9", b"\0\0\0\x10free", b"\0\0\0\1"]
+)
 def test_avif_with_bytes_behind_its_last_box(more: bytes) -> None:
     got = outcome(AVIF + more)
     assert not isinstance(got, str), got

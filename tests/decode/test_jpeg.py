@@ -76,7 +76,8 @@ def _icc(number: int, count: int, body: bytes = b"x" * 100) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "profile", [_icc(1, 1), _icc(0, 0), _icc(2, 1), _icc(1, 2), _icc(5, 3), _icc(1, 1) * 2, _icc(1, 1, b""), _icc(1, 255)]
+    "profile",
+    [_icc(1, 1), _icc(0, 0), _icc(2, 1), _icc(1, 2), _icc(5, 3), _icc(1, 1) * 2, _icc(1, 1, b""), _icc(1, 255)],
 )
 @pytest.mark.parametrize("kind", KINDS)
 def test_profiles_that_lie_do_no_harm(kind: str, profile: bytes) -> None:
@@ -133,12 +134,21 @@ def test_a_cut_picture_with_an_end_mark_is_shown_as_browsers_do(kind: str) -> No
 def test_lost_and_wrong_restart_marks() -> None:
     data = KINDS["restarts"]
     at = data.index(b"\xff\xd2")
-    for broken in (data[:at] + data[at + 2 :], data[: at + 1] + b"\xd6" + data[at + 2 :], data[:at] + b"\0" * 9 + data[at:]):
+    for broken in (
+        data[:at] + data[at + 2 :],
+        data[: at + 1] + b"\xd6" + data[at + 2 :],
+        data[:at] + b"\0" * 9 + data[at:],
+    ):
         agrees(broken, damaged=True)
 
 
 @examples(300)
-@given(kind=st.sampled_from(sorted(KINDS)), place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), more=st.booleans())
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    place=st.floats(0, 1, exclude_max=True),
+    bit=st.integers(0, 7),
+    more=st.booleans(),
+)
 def test_what_pillow_shows_of_flipped_bits_is_shown(kind: str, place: float, bit: int, more: bool) -> None:
     data = bytearray(KINDS[kind])
     start = data.index(b"\xff\xda") + 14 if more else 2
@@ -176,7 +186,9 @@ def _with_frame(marker: int, bits: int, components: int, height: int = 150) -> b
         (0xC6, 8, 3, 150),
     ],
 )
-def test_sound_files_that_nobody_here_decodes_are_unsupported(marker: int, bits: int, components: int, height: int) -> None:
+def test_sound_files_that_nobody_here_decodes_are_unsupported(
+    marker: int, bits: int, components: int, height: int
+) -> None:
     assert code(_with_frame(marker, bits, components, height)) == "unsupported_format"
 
 

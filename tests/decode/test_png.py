@@ -41,7 +41,9 @@ def test_grey(bits: int, transparent: bool, interlaced: bool) -> None:
     values = with_low_bytes(GREY) if bits == 16 else GREY >> (8 - bits)
     right = values >> 8 if bits == 16 else np.round(values * (255 / (2**bits - 1))).astype(int)
     for chosen in {int(values[0, 0]), int(values[20, 20]), int(values.max())} if transparent else {-1}:
-        got = picture(shown(png(values[..., None], bits, 0, key(chosen) if transparent else b"", interlaced=interlaced)))
+        got = picture(
+            shown(png(values[..., None], bits, 0, key(chosen) if transparent else b"", interlaced=interlaced))
+        )
         assert np.array_equal(got, np.dstack([np.where(values == chosen, 255, right)] * 3))
 
 

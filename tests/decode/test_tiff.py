@@ -1,19 +1,15 @@
 """TIFF: every photometric meaning, depth, order and layout is shown as its definition says, or not at all."""
 
-import io
-import struct
 import zlib
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-import tifffile
 from PIL import Image
 
-from clipflow.decode import to_rgb
 from tests.decode.makers import grey, packed, scene, tiff
-from tests.decode.outcome import outcome, picture, shown
+from tests.decode.outcome import picture, shown
 
 Order = Literal["<", ">"]
 ORDERS: tuple[Order, ...] = ("<", ">")

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from clipflow.decode import to_rgb
-from tests.decode.makers import grey, scene, tiff
+from tests.decode.makers import tiff
 from tests.decode.outcome import code, outcome, picture, shown
 from tests.decode.test_tiff import GREY, ORDERS, SCENE, Order, described, stored
 from tests.pictures import encoded
