@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -29,6 +30,9 @@ class Assignment:
     run_id: str
     interval: Interval | None
     address: TableAddress
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    """Since when the run knows its images, where no store says it better. One moment for all of them: which of two is
+    the original must not follow from the order in which workers came to them."""
     prepared: Mapping[str, Any] = field(default_factory=dict)
     """By rule, what the driver made ready for scoring, see `policy.judge.prepare`."""
 
@@ -49,6 +53,7 @@ class Assignment:
             ("outcome", pa.string()),
             ("prior_run_id", pa.string()),
             ("prior_row_id", pa.uint64()),
+            ("former_id", pa.string()),
             ("place", pa.int64()),
             ("precision", pa.string()),
         ]

@@ -10,10 +10,13 @@
     │   ├── TableError               the table cannot be opened or written as named
     │   │   └── EncoderMismatch      the table holds vectors of another encoder
     │   ├── QueryError               a search or an SQL statement that cannot be answered
+    │   ├── MachineError             a folder, a file or a limit of this machine stands in the way
     │   ├── MissingEngine            a library of the engine is not installed
     │   └── NotYet                   a part of the contract that this version does not have
     └── JobError                     exit 1: the job failed
         ├── TooManyFailed            more images failed than limits.max_failed_share allows
+        ├── TooManyWithdrawn         more objects are gone than limits.max_withdrawn_share allows; final
+        ├── SourceEmpty              nothing was listed, and the caller wants something; retry
         ├── AuditFailed              the condition of `clipflow audit --fail-if` holds; final
         ├── PolicyChanged            the table's policy changed while the run was under way; retry
         ├── OperationClosed          somebody else closed this operation; final
@@ -21,7 +24,8 @@
         ├── NotErased                a file holds what was forgotten after all; retry
         ├── StagedFilesGone          a clean-up took staged files before their commit; retry
         ├── CommitContention         other writers kept winning the commit; retry
-        ├── StorageUnavailable       storage did not answer; retry
+        ├── StorageUnavailable       storage did not answer, or is full; retry
+        ├── OutOfMemory              memory ran out; retry
         ├── Interrupted              somebody ended the process; retry
         ├── ClusterError             Ray could not be reached, or lost the job; retry
         └── StageError               code of a stage raised: a defect here or in a plugin; final
@@ -116,6 +120,10 @@ class QueryError(UsageError):
     """A search or an SQL statement that cannot be answered."""
 
 
+class MachineError(UsageError):
+    """A folder, a file or a limit of this machine stands in the way."""
+
+
 class MissingEngine(UsageError):
     """A library of the engine is not installed."""
 
@@ -138,6 +146,16 @@ class TooManyFailed(JobError):
     def __init__(self, message: str, mend: str = "", *, passing: bool = False) -> None:
         super().__init__(message, mend)
         self.retryable = passing
+
+
+class TooManyWithdrawn(JobError):
+    """More rows would be withdrawn than `limits.max_withdrawn_share` allows; none was."""
+
+
+class SourceEmpty(JobError):
+    """Nothing was listed, where the caller said that this is an error."""
+
+    retryable = True
 
 
 class AuditFailed(JobError):
@@ -179,7 +197,13 @@ class CommitContention(JobError):
 
 
 class StorageUnavailable(JobError):
-    """Storage did not answer."""
+    """Storage did not answer, or is full."""
+
+    retryable = True
+
+
+class OutOfMemory(JobError):
+    """Memory ran out."""
 
     retryable = True
 

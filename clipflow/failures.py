@@ -22,10 +22,19 @@ _PASSING = {
     "forbidden": "access was refused",
     "not_found": "the object is gone",
 }
+NOT_FOUND = "not_found"
 FINAL, PASSING = frozenset(_FINAL), frozenset(_PASSING)
 CODES = FINAL | PASSING
 MEANINGS = _FINAL | _PASSING
 """What each code says to people."""
+
+
+LIMITS = {"too_many_pixels": "max_pixels", "too_large": "max_bytes"}
+"""Codes that follow from a key of `limits`: a larger one may do better."""
+DECODED = frozenset({"not_an_image", "unsupported_format", "truncated", "corrupt"})
+"""Codes that follow from what the decoder can do: a higher revision of it may do better."""
+OF_THE_BYTES = DECODED | LIMITS.keys() | {"empty"}
+"""Codes that say something of the file alone, and nothing of storage, the network or the encoder."""
 
 
 class ImageFailure(Exception):

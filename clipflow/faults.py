@@ -5,11 +5,11 @@ Clients are known by the names of their exceptions, so that reading an error imp
 
 import errno
 import re
-from collections.abc import Iterator
 from typing import Literal
 
 from clipflow.errors import ClipflowError, SourceError, StorageUnavailable
 from clipflow.failures import ImageFailure
+from clipflow.machine import causes, error_number, is_about_writing, trouble
 from clipflow.uri import shown
 
 Kind = Literal["timeout", "network", "forbidden", "not_found", "too_large"]
@@ -68,6 +68,10 @@ _TEXTS: dict[Kind, str] = {
     "network": "error sending request|tcp connect error|[Cc]onnection (refused|reset|closed)|dns error"
     "|50[0-9] (Internal|Bad|Service)|SlowDown",
 }
+# Lance's errors are of Python's own classes; these stand in their texts.
+_LANCE = ("LanceError(", "/rust/lance", "External error: ")
+DAMAGED = "a file of it is missing or damaged"
+RESTORE = "Restore it from a copy, or name another table."
 _MENDS: dict[Kind, str] = {
     "not_found": "Check the spelling of the bucket or folder, AWS_ENDPOINT_URL_S3 and AWS_REGION.",
     "forbidden": "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE, AWS_REGION "
@@ -91,7 +95,13 @@ def failure_kind(error: BaseException) -> Kind | None:
     Knows OSError and its kin, time-outs, botocore, aiohttp, s3fs, and the texts of Lance. The
     causes of an error are asked first: a client often wraps the precise one in a vague one.
     """
-    kinds = [kind for one in _chain(error) if (kind := _kind(one))]
+    kinds = [kind for one in causes(error) if (kind := _said(one) or _numbered(one))]
+    return kinds[-1] if kinds else None
+
+
+def connection_kind(error: BaseException) -> Kind | None:
+    """As `failure_kind`, of clients of a store alone: not every OSError is about one."""
+    kinds = [kind for one in causes(error) if (kind := _said(one))]
     return kinds[-1] if kinds else None
 
 
@@ -111,26 +121,30 @@ def storage_error(error: BaseException, uri: str, doing: str) -> ClipflowError:
     """
     if isinstance(error, ClipflowError):
         return error
+    if "://" not in uri or uri.startswith("file://"):
+        return _local_error(error, uri, doing)
     kind = failure_kind(error)
     where = f"Cannot {doing} {shown(uri)}"
     if kind is None:
         return StorageUnavailable(f"{where}: storage failed with {type(error).__name__}.", _MENDS["network"])
-    local = "://" not in uri or uri.startswith("file://")
-    mend = "Check the path and the rights of this user." if local else _MENDS[kind]
     words = "no credentials were found" if _without_credentials(error) else _WORDS[kind]
     message = f"{where}: {words}{_code(error)}."
-    if kind in ("timeout", "network"):
-        return StorageUnavailable(message, "Check the disk or mount, then try again." if local else mend)
-    return SourceError(message, mend)
+    return (StorageUnavailable if kind in ("timeout", "network") else SourceError)(message, _MENDS[kind])
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in seen:
-        seen.append(at)
-        yield at
-        at = at.__cause__
+def is_of_lance(error: BaseException) -> bool:
+    """Whether an error came out of Lance, through whatever else."""
+    return any(sign in str(one) for one in causes(error) for sign in _LANCE)
+
+
+def _local_error(error: BaseException, path: str, doing: str) -> ClipflowError:
+    number = error_number(error)
+    where = f"Cannot {'write to' if is_about_writing(number) else doing} {path}"
+    if (found := trouble(number)) is not None:
+        return (StorageUnavailable if found.passes else SourceError)(f"{where}: {found.words}.", found.mend)
+    if is_of_lance(error):
+        return SourceError(f"{where}: {DAMAGED}.", RESTORE)
+    return StorageUnavailable(f"{where}: {_WORDS['network']}.", "Check the disk or mount, then try again.")
 
 
 def _answer(error: BaseException) -> str | None:
@@ -143,17 +157,17 @@ def _answer(error: BaseException) -> str | None:
 
 
 def _code(error: BaseException) -> str:
-    codes = [code for one in _chain(error) if (code := _answer(one)) and code.isalpha()]
+    codes = [code for one in causes(error) if (code := _answer(one)) and code.isalpha()]
     return f" ({codes[-1]})" if codes else ""
 
 
 def _without_credentials(error: BaseException) -> bool:
     return any(
-        type(one).__name__ == "NoCredentialsError" or "CredentialsNotLoaded" in str(one) for one in _chain(error)
+        type(one).__name__ == "NoCredentialsError" or "CredentialsNotLoaded" in str(one) for one in causes(error)
     )
 
 
-def _kind(error: BaseException) -> Kind | None:
+def _said(error: BaseException) -> Kind | None:
     if isinstance(error, ImageFailure):
         return None
     if code := _answer(error):
@@ -165,13 +179,15 @@ def _kind(error: BaseException) -> Kind | None:
             return _CLASSES[known.__name__]
     if isinstance(error, OSError | ValueError | RuntimeError):
         text = str(error)
-        for kind, pattern in _TEXTS.items():
-            if re.search(pattern, text):
-                return kind
-    if isinstance(error, OSError):
-        if isinstance(error, FileNotFoundError):
-            return "not_found"
-        if isinstance(error, PermissionError):
-            return "forbidden"
-        return _ERRNO.get(error.errno, "network")
+        return next((kind for kind, pattern in _TEXTS.items() if re.search(pattern, text)), None)
     return None
+
+
+def _numbered(error: BaseException) -> Kind | None:
+    if not isinstance(error, OSError) or isinstance(error, ImageFailure):
+        return None
+    if isinstance(error, FileNotFoundError):
+        return "not_found"
+    if isinstance(error, PermissionError):
+        return "forbidden"
+    return _ERRNO.get(error.errno, "network")

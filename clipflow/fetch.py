@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clipflow.failures import ImageFailure
 from clipflow.faults import failure_kind
@@ -20,6 +20,13 @@ FILES_AT_ONCE = 4
 # A body that trickles in never trips the time-out of a single read.
 BODY_SECONDS = 300
 PAUSES = (0.2, 0.8)
+
+
+class Body(NamedTuple):
+    """The bytes of one object, and the store's id of the version that they are, where it keeps versions."""
+
+    data: bytes
+    version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,17 @@ class Fetcher:
         got = self.fetch_many([uri])[0]
         if isinstance(got, ImageFailure):
             raise got
-        return got
+        return got.data
 
-    def fetch_many(self, uris: Sequence[str]) -> list[bytes | ImageFailure]:
-        """The bytes, or the failure, of each canonical address, in order; several are read at once.
+    def fetch_many(self, uris: Sequence[str]) -> list[Body | ImageFailure]:
+        """The body, or the failure, of each canonical address, in order; several are read at once.
 
         All results are held together: callers bound the number of addresses.
 
         Raises:
             ClipflowError: The storage as a whole is set up wrongly: an unknown profile, a broken endpoint.
         """
-        got: dict[int, bytes | ImageFailure] = {}
+        got: dict[int, Body | ImageFailure] = {}
         files = [at for at, uri in enumerate(uris) if scheme(uri) == "file"]
         objects = [at for at, uri in enumerate(uris) if scheme(uri) == "s3"]
         if len(files) == 1:
@@ -66,10 +73,10 @@ class Fetcher:
         # Listing refuses http, so such an address comes from a caller's own list; this version may not follow it.
         return [got.get(at, ImageFailure("blocked_address")) for at in range(len(uris))]
 
-    def _file(self, uri: str) -> bytes | ImageFailure:
+    def _file(self, uri: str) -> Body | ImageFailure:
         for pause in (*PAUSES, None):
             try:
-                return read_file(local_path(uri), self.limits.max_bytes)
+                return Body(read_file(local_path(uri), self.limits.max_bytes))
             except (ImageFailure, OSError, ValueError) as error:
                 failure = _failure(error)
             if pause is None or not _again(failure):
@@ -77,19 +84,19 @@ class Fetcher:
             time.sleep(pause)
         return failure
 
-    def _objects(self, uris: list[str]) -> list[bytes | ImageFailure]:
+    def _objects(self, uris: list[str]) -> list[Body | ImageFailure]:
         from fsspec.asyn import sync
 
         filesystem = self.storage.filesystem(uris[0])
 
-        async def all_of_them() -> list[bytes | ImageFailure]:
+        async def all_of_them() -> list[Body | ImageFailure]:
             free = asyncio.Semaphore(S3_AT_ONCE)
             return await asyncio.gather(*(self._object(filesystem, uri, free) for uri in uris))
 
-        results: list[bytes | ImageFailure] = sync(filesystem.loop, all_of_them)
+        results: list[Body | ImageFailure] = sync(filesystem.loop, all_of_them)
         return results
 
-    async def _object(self, filesystem: Any, uri: str, free: asyncio.Semaphore) -> bytes | ImageFailure:
+    async def _object(self, filesystem: Any, uri: str, free: asyncio.Semaphore) -> Body | ImageFailure:
         async with free:
             for pause in (*PAUSES, None):
                 try:
@@ -133,7 +140,7 @@ def _open_at_once(path: str | bytes, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-async def _read_object(filesystem: Any, uri: str, most: int) -> bytes:
+async def _read_object(filesystem: Any, uri: str, most: int) -> Body:
     # The client's own call, not open(): it takes any key verbatim, and one request brings size and body.
     bucket, key = split_s3(uri)
     if not key:
@@ -147,7 +154,8 @@ async def _read_object(filesystem: Any, uri: str, most: int) -> bytes:
         while left > 0 and (part := await body.read(min(left, 2**20))):
             parts.append(part)
             left -= len(part)
-    return _sound(b"".join(parts), most)
+    version = answer.get("VersionId")
+    return Body(_sound(b"".join(parts), most), None if version == "null" else version)
 
 
 def _sound(data: bytes, most: int) -> bytes:

@@ -19,6 +19,8 @@ _FINEST = (
 )
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STILL = "%zZ"
+# Directives that are always written with so many digits.
+_DIGITS = {"Y": "[0-9]" * 4, "j": "[0-9]" * 3, **dict.fromkeys("mdHMSy", "[0-9]" * 2)}
 _STEP = {unit: timedelta(**{f"{unit}s": 1}) for unit in ("second", "minute", "hour", "day")}
 _MOST_STEPS = 100_000
 _TIMETABLE = (
@@ -111,6 +113,16 @@ def fixed_root(pattern: str) -> str:
             head, slash, _ = pattern[: found.start()].rpartition("/")
             return (head + slash).replace("%%", "%")
     return pattern.replace("%%", "%")
+
+
+def every_time(pattern: str) -> str:
+    """The glob of all texts that a strftime pattern has.
+
+    Raises:
+        JobFileError: The pattern has no directive of time, or an unknown one.
+    """
+    _finest(pattern)
+    return _DIRECTIVE.sub(lambda found: "%" if found[1] == "%" else _DIGITS.get(found[0][1:], "*"), pattern)
 
 
 def _finest(pattern: str) -> str:

@@ -4,22 +4,22 @@ The sentence names the key, the file and line where there is one, and the neares
 """
 
 import difflib
-import os
-import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from clipflow.errors import JobFileError
+from clipflow.errors import JobFileError, SourceError
+from clipflow.files import beside
+from clipflow.jobtext import Key, Lines, dotted, load, text_of
 from clipflow.spec import JobSpec, PolicySpec
 
-Key = tuple[str | int, ...]
-Lines = dict[Key, int]
-
+# Keys that a job has and a policy has not.
+_JOB = {"source", "encoder", "table"}
+_DEPTH = 3
 _SENTENCES = {
     "missing": "is missing",
     "extra_forbidden": "is not a key of a job file",
@@ -30,58 +30,76 @@ def read_job(source: str | Path, sets: Sequence[str] = ()) -> JobSpec:
     """Read a job.
 
     Args:
-        source: A path, `-` for standard input, or `env:NAME` for an environment variable that holds the text.
+        source: A path, an `s3://` address, `-` for standard input, or `env:NAME` for an environment variable that
+            holds the text.
         sets: Changes to it, each `a.b=YAML`; a rule is named by its name (`policy.rules.too_small.reject_below=32`).
 
     Raises:
         JobFileError: The file cannot be read, or a key or a value is wrong.
+        StorageUnavailable: Storage did not answer.
     """
-    return read_text(*_text_of(str(source), "job"), sets)
+    text, origin, file = text_of(str(source), "job")
+    return read_text(text, origin, sets, file=file)
 
 
 def read_policy(source: str | Path) -> PolicySpec:
-    """Read what stands under `policy:` in a job, from a place as for `read_job`.
+    """Read what stands under `policy:` in a job, of a policy file or of a job; places and errors as for `read_job`."""
+    return _policy_file(str(source))[1]
 
-    Raises:
-        JobFileError: The file cannot be read, or a key or a value is wrong.
-    """
-    text, origin = _text_of(str(source), "policy")
-    data, lines = _load(text, origin)
+
+def _policy_file(source: str, depth: int = 0) -> tuple[dict[str, Any], PolicySpec]:
+    """A policy as plain data, and checked; `depth` counts the files that led here, each by the name of the next."""
+    text, origin, file = text_of(source, "policy")
+    if depth > _DEPTH:
+        raise JobFileError(f"{origin} was named by a job that another names, and so on.", "Name a file with `rules:`.")
+    data, lines = load(text, origin)
     if not isinstance(data, dict):
         raise JobFileError(f"{origin} holds no policy: it is not a mapping of keys.", "Start with `rules:`.")
+    if "policy" not in data and data.keys() & _JOB:
+        near = difflib.get_close_matches("policy", [str(key) for key in data], n=1)
+        mend = f"Did you mean that by {near[0]!r}?" if near else "Write `policy: {rules: []}` to accept all."
+        raise JobFileError(f"{origin} is a job without `policy:`.", mend)
+    if "policy" not in data:
+        data, lines = {"policy": data}, {("policy", *at): line for at, line in lines.items()}
+    if isinstance(data["policy"], str):
+        return _policy_file(_beside(file, data["policy"], origin), depth + 1)
     # As the part of a job that it is, so that errors name its keys as they do there.
     whole = {"name": "policy", "source": {"uri": "."}, "encoder": {"model": "demo"}, "table": {"uri": "t.lance"}}
-    return parse_job({**whole, "policy": data}, origin, {("policy", *at): line for at, line in lines.items()}).policy
+    return data["policy"], parse_job({**whole, "policy": data["policy"]}, origin, lines).policy
 
 
-def _text_of(name: str, what: str) -> tuple[str, str]:
-    """The text at a place, and what to call the place in errors."""
-    if name == "-":
-        return sys.stdin.read(), "standard input"
-    if name.startswith("env:"):
-        variable = name.removeprefix("env:")
-        if variable not in os.environ:
-            raise JobFileError(
-                f"The environment variable {variable}, which should hold the {what}, is not set.",
-                "Set it, or name a file.",
-            )
-        return os.environ[variable], f"${variable}"
+def _beside(file: str, named: str, origin: str) -> str:
+    if "\n" in named or named == "-" or named.startswith("env:"):
+        raise JobFileError(f"{origin}: policy is no file's name.", "Name a file, or write the keys under `policy:`.")
     try:
-        return Path(name).read_text(encoding="utf-8"), name
-    except FileNotFoundError:
-        raise JobFileError(f"There is no {what} file {name}.", "Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise JobFileError(f"The {what} file {name} cannot be read ({error}).", "Name a UTF-8 text file.") from None
+        return beside(file, named)
+    except SourceError as error:
+        raise JobFileError(f"{origin}: policy names no file: {error.message}", error.mend) from None
 
 
-def read_text(text: str, origin: str, sets: Sequence[str] = ()) -> JobSpec:
-    """Read a job from YAML or JSON text; `origin` names it in errors."""
-    data, lines = _load(text, origin)
+def read_text(text: str, origin: str, sets: Sequence[str] = (), *, file: str = "") -> JobSpec:
+    """Read a job from YAML or JSON text.
+
+    A policy that it names by a file is read here, so that the job carries its content wherever it goes.
+
+    Args:
+        origin: Names it in errors.
+        file: The file it came from, in whose folder a policy file lies; without one, the working directory.
+    """
+    data, lines = load(text, origin)
     if not isinstance(data, dict):
         raise JobFileError(f"{origin} holds no job: it is not a mapping of keys.", "Start with `name:` and `source:`.")
     for change in sets:
+        if change.startswith("policy."):
+            _take_in_policy(data, origin, file)
         _apply(data, change)
+    _take_in_policy(data, origin, file)
     return parse_job(data, origin, lines)
+
+
+def _take_in_policy(data: dict[str, Any], origin: str, file: str) -> None:
+    if isinstance(data.get("policy"), str):
+        data["policy"] = _policy_file(_beside(file, data["policy"], origin))[0]
 
 
 def parse_job(data: dict[str, Any], origin: str = "the job", lines: Lines | None = None) -> JobSpec:
@@ -90,44 +108,6 @@ def parse_job(data: dict[str, Any], origin: str = "the job", lines: Lines | None
         return JobSpec.model_validate(data)
     except ValidationError as error:
         raise JobFileError(*_explain(error, data, origin, lines or {})) from None
-
-
-def _load(text: str, origin: str) -> tuple[object, Lines]:
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines = dict(_lines(node, (), origin)) if node is not None else {}
-        return yaml.safe_load(text), lines
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise JobFileError(f"{origin}{line} is not YAML: {error.problem}.", "Mend the indentation or quotes.") from None
-    except yaml.YAMLError as error:
-        raise JobFileError(f"{origin} is not YAML: {error}.", "Save it as UTF-8 text.") from None
-    except (ValueError, RecursionError) as error:
-        # A 31st of February, a number that is none, an alias within itself: well written, and without a meaning.
-        raise JobFileError(f"{origin} holds a value that cannot be read: {error}.", "Quote or correct it.") from None
-
-
-def _lines(node: yaml.Node, at: Key, origin: str) -> Iterator[tuple[Key, int]]:
-    yield at, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise JobFileError(
-                    f"{origin}, line {key.start_mark.line + 1}: a key of {_dotted(at) or 'the job'} is no word.",
-                    "Write key: value.",
-                )
-            if key.value in seen:
-                raise JobFileError(
-                    f"{origin}, line {key.start_mark.line + 1}: {_dotted((*at, key.value))} stands there twice.",
-                    "Keep one of the two.",
-                )
-            seen.add(key.value)
-            yield from _lines(value, (*at, key.value), origin)
-            yield (*at, key.value), key.start_mark.line + 1
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _lines(value, (*at, index), origin)
 
 
 def _apply(data: dict[str, Any], change: str) -> None:
@@ -171,7 +151,7 @@ def _explain(error: ValidationError, data: object, origin: str, lines: Lines) ->
     kind = first["type"]
     reasons = [_reason(fault) for fault in error.errors() if fault["loc"][: len(at)] == at]
     sentence = _SENTENCES.get(kind, f"is wrong: {', or '.join(dict.fromkeys(reasons))}{_shown(first)}")
-    message = f"{place}: {_dotted(at) or 'the job'} {sentence}."
+    message = f"{place}: {dotted(at) or 'the job'} {sentence}."
     if kind == "extra_forbidden":
         known = _known_keys(at[:-1])
         near = difflib.get_close_matches(str(at[-1]), known, n=1, cutoff=0.5)
@@ -200,13 +180,6 @@ def _there(data: Any, at: Key) -> Key:
         except (LookupError, TypeError):
             return at[:depth]
     return at
-
-
-def _dotted(at: Key) -> str:
-    text = ""
-    for part in at:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _known_keys(at: Key) -> list[str]:

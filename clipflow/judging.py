@@ -17,12 +17,14 @@ from clipflow.policy.check import check_policy, details_read, fingerprints, matc
 from clipflow.policy.judge import Bools, prepare
 from clipflow.policy.rescore import known_scores, rescore
 from clipflow.policy.scorers.base import TextEncoder
-from clipflow.policy.settle import Settled, Start, settle
+from clipflow.policy.scorers.duplicate import Places
+from clipflow.policy.settle import Settled, Start, has_duplicates, settle
 from clipflow.schema import TIME
 from clipflow.spec import PolicySpec
 from clipflow.table.address import TableAddress
 from clipflow.table.census import Census
 from clipflow.table.dataset import ensure_columns, metadata
+from clipflow.table.first_seen import BY_FIRST_SEEN, ORDER, is_by_first_seen
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import about_images, scores_of
 from clipflow.table.moved import ensure_in_place
@@ -30,6 +32,7 @@ from clipflow.table.persist import persist
 from clipflow.table.runs import Operation
 from clipflow.table.settling import differing, settled_columns, with_settled
 from clipflow.table.stage import write_rows
+from clipflow.table.verdict_times import TIMES, status_times
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Judging:
     prepared: dict[str, Any]
     encode_texts: TextEncoder
 
+    @property
+    def ordered(self) -> bool | None:
+        """Whether originals are told by `first_seen_at` from now on; None leaves the order to the table."""
+        return True if has_duplicates(self.policy) else None
+
     @classmethod
     def of(cls, policy: PolicySpec, dataset: lance.LanceDataset) -> "Judging":
         """Check the policy against the table, encode its labels and read its weights."""
@@ -75,7 +83,7 @@ class Judging:
 
     def all_of(self, dataset: lance.LanceDataset) -> Found:
         """Every row of a version, decided anew."""
-        census = Census(dataset, self.policy)
+        census = Census(dataset, self.policy, by_first_seen=self.ordered)
         known = known_scores(census, self.policy, self.fingerprints, scores_of(metadata(dataset)))
         columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
         settled = settle(self.policy, self.prepared, census, Start.anew(self.policy, census, columns))
@@ -85,7 +93,7 @@ class Judging:
 
     def rest_of(self, dataset: lance.LanceDataset, before: Found) -> Found:
         """The rows of a later version, decided anew where they are others than before."""
-        census = Census(dataset, self.policy)
+        census = Census(dataset, self.policy, by_first_seen=self.ordered)
         start = Start.carried(self.policy, census, before.census, before.settled)
         known = {rule.name: ~start.fresh for rule in self.policy.rules}
         columns = rescore(dataset, census, self.policy, self.prepared, known, self.encode_texts)
@@ -108,11 +116,16 @@ class Judging:
                 "policy_id": self.policy.policy_id,
                 "policy": json.dumps(self.policy.body(), sort_keys=True),
                 "scores": json.dumps(scores, sort_keys=True),
+                **({ORDER: BY_FIRST_SEEN} if self.ordered else {}),
             }
             if any(there.get(key) != value for key, value in values.items()):
                 dataset.update_schema_metadata({**values})
 
         persist(address, address.images, once)
+
+    def changed_order(self, dataset: lance.LanceDataset) -> bool:
+        """Whether the table's originals are told in the order from before `first_seen_at`."""
+        return bool(self.ordered) and not is_by_first_seen(dataset)
 
     def changed_scores(self, dataset: lance.LanceDataset) -> bool:
         """Whether the same policy now gives other scores: a file that it names has changed."""
@@ -129,6 +142,7 @@ class Judging:
         places = np.flatnonzero(found.stale)
         places = places[np.argsort(found.census.row_ids[places])]
         columns = settled_columns(found.census, found.settled, places)
+        columns["status_at"] = self._status_times(found, places)
         return pa.table({"_rowid": found.census.row_ids[places], **columns, **self._provenance(len(places))})
 
     def seal(self, address: TableAddress, operation: Operation, found: Found) -> lance.LanceDataset:
@@ -142,10 +156,18 @@ class Judging:
             if not len(places):
                 return Change(always=True)
             rows = with_settled(rest.census.rows(places), rest.census, rest.settled, places)
-            rows = with_columns(rows, self._provenance(len(places)))
+            times = {"status_at": self._status_times(rest, places)}
+            rows = with_columns(rows, self._provenance(len(places)) | times)
             return Change(write_rows(rows, address, dataset), rest.census.addresses[places].tolist(), always=True)
 
         return guarded_commit(address, address.images, decide, operation.properties)
+
+    def _status_times(self, found: Found, places: Places) -> pa.Array:
+        names = [name for name in TIMES if name in found.census.columns]
+        before = found.census.rows(places, names)
+        if "status_at" not in names:
+            before = before.append_column("status_at", pa.nulls(len(before), TIME))
+        return status_times(before, found.settled.verdicts.status.take(pa.array(places)))
 
     def _stale(self, census: Census, settled: Settled) -> Bools:
         other = pc.not_equal(census.strings("policy_id"), self.policy.policy_id).fill_null(True)

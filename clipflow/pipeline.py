@@ -5,6 +5,7 @@ and stage (see `clipflow.stages`), this process commits their receipts (see `cli
 Nothing is kept between runs but the table: to resume is to run again.
 """
 
+import itertools
 import logging
 import uuid
 from collections.abc import Iterator
@@ -13,20 +14,23 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 import lance
+import pyarrow as pa
 
 from clipflow.assignment import Assignment
 from clipflow.encoders import check_backend, describe, text_encoder
 from clipflow.engine import choose, run_stages
 from clipflow.engine.graph import Graph, foresee
+from clipflow.errors import TooManyWithdrawn
 from clipflow.interval import Interval
 from clipflow.later import check_supported
 from clipflow.policy.check import check_policy
 from clipflow.policy.judge import prepare
 from clipflow.progress import Progress
 from clipflow.report import Plan, RunReport
-from clipflow.source import list_source, listing_schema
+from clipflow.source import Notes, list_source, listing_schema
+from clipflow.source.exclude import patterns
 from clipflow.spec import JobSpec
-from clipflow.subtract import Subtraction, subtract
+from clipflow.subtract import GONE, Subtraction, subtract
 from clipflow.table.address import TableAddress
 from clipflow.table.commit import Committer
 from clipflow.table.dataset import open_dataset
@@ -37,11 +41,16 @@ from clipflow.table.retention import expire
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt
 from clipflow.table.withdraw import withdraw
+from clipflow.uri import canonical
+from clipflow.wish import Wish
 
 log = logging.getLogger("clipflow")
 
 AT_MOST_SECONDS = 300.0
 """So much work, and what is on its way, a kill may cost where images are slow and `commit_rows` are many."""
+
+MANY_WITHDRAWN = 20
+"""So many rows may be withdrawn at once, whatever share of the source's they are."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,10 @@ class Planning:
     def plan(self) -> Plan:
         """As its callers see it."""
         graph = self.graph.document() if self.graph else None
+        source = self.assignment.spec.source
+        exclude = patterns(source) if source.kind == "objects" else []
         return Plan.of(
-            self.left, self.assignment.address.uri, _version(self.dataset), self.assignment.info.card(), graph
+            self.left, self.assignment.address.uri, _version(self.dataset), self.assignment.info.card(), exclude, graph
         )
 
 
@@ -76,11 +87,13 @@ def planning(
     ray: str | None = None,
     cpus: float | None = None,
     gpus: float | None = None,
+    wish: Wish | None = None,
 ) -> Iterator[Planning]:
     """List, subtract, and choose the graph; see `plan`."""
-    assignment, dataset = assign(spec, interval, run_id="")
+    wish = wish or Wish()
+    assignment, dataset = assign(wish.applied(spec), interval, run_id="")
     began = monotonic()
-    with list_and_subtract(assignment, dataset) as left:
+    with list_and_subtract(assignment, dataset, wish) as left:
         seconds = monotonic() - began
         graph = foresee(assignment, ray, left.to_fetch, cpus, gpus) if left.to_fetch else None
         yield Planning(assignment, dataset, left, graph, seconds)
@@ -93,23 +106,30 @@ def plan(
     ray: str | None = None,
     cpus: float | None = None,
     gpus: float | None = None,
+    wish: Wish | None = None,
 ) -> Plan:
     """List and subtract; no encoder is loaded, nothing is fetched, nothing is written.
 
     Args:
         ray: As for `run`; a cluster is asked what it has.
         cpus, gpus: Of a machine or cluster that is not at hand.
+        wish: What the run is to do beyond the job.
 
     Raises:
         UsageError: The job, the interval, the source, the encoder or the table is wrong.
         ClusterError: The cluster does not answer, or is too small.
     """
-    with planning(spec, interval, ray, cpus, gpus) as found:
+    with planning(spec, interval, ray, cpus, gpus, wish) as found:
         return found.plan
 
 
 def run(
-    spec: JobSpec, *, interval: Interval | None = None, ray: str | None = None, progress: bool | None = None
+    spec: JobSpec,
+    *,
+    interval: Interval | None = None,
+    ray: str | None = None,
+    progress: bool | None = None,
+    wish: Wish | None = None,
 ) -> RunReport:
     """Bring the table up to date with the source.
 
@@ -117,33 +137,63 @@ def run(
         interval: Fills the source's window; None is unbounded.
         ray: `none`, `local` or an address; None chooses by the number of images.
         progress: Draw a bar; None draws one on a terminal.
+        wish: What to do beyond the job, such as trying failures again.
 
     Raises:
         UsageError: Before anything is written.
         JobError: What was embedded until then is committed; running again does the rest.
     """
+    wish = wish or Wish()
+    spec = wish.applied(spec)
     report = RunReport(run_id=uuid.uuid4().hex)
     assignment, dataset = assign(spec, interval, report.run_id)
     report.table = assignment.address.uri
     with report.clock("list"):
-        left = list_and_subtract(assignment, dataset)
+        left = list_and_subtract(assignment, dataset, wish)
     report.version = _version(dataset)
     report.count(left)
     with left, Operation(assignment.address, assignment.record, report) as operation:
+        operation.note(**wish.document(), excluded=left.excluded)
+        wish.check(left.listed, spec.source)
         if left.to_fetch:
             engine = choose(ray, left.to_fetch)
             operation.open()
             if dataset is not None:
                 ensure_images(assignment.address, assignment.schema, assignment.about)
             _embed_and_commit(ready(assignment, report), left, operation, report, engine, progress)
-        if left.gone:
-            operation.open()
-            rows, report.version = withdraw(assignment.address, left.gone_rows(spec.table.commit_rows), operation)
-            report.withdrawn += rows
+        refused = _withdraw(assignment, left, operation, report)
         if spec.retention_days is not None and report.version is not None:
             report.version = expire(assignment.address, spec.retention_days, operation)
-        report.check(spec.limits.max_failed_share)
+        operation.note(missing=report.missing, withdrawn=report.withdrawn)
+        report.check(spec.limits)
+        if refused is not None:
+            raise refused
     return report
+
+
+def _withdraw(
+    assignment: Assignment, left: Subtraction, operation: Operation, report: RunReport
+) -> TooManyWithdrawn | None:
+    """Reject the rows whose object is gone, all in one step at the end; gives the error instead when they are many."""
+    spec = assignment.spec
+    gone = left.gone + len(report.not_found)
+    if spec.source.deleted != "reject" or not gone:
+        return None
+    if gone > MANY_WITHDRAWN and gone > spec.limits.max_withdrawn_share * left.held:
+        return TooManyWithdrawn(
+            f"{gone} of {left.held} rows of {spec.source.uri} would be withdrawn, because their objects are gone; "
+            f"that is more than limits.max_withdrawn_share {spec.limits.max_withdrawn_share:g} allows, so none was.",
+            "Look whether the source is whole: a drive that is not mounted, a wrong prefix, a right that was taken "
+            "away. If they are gone indeed: --set limits.max_withdrawn_share=1.",
+        )
+    operation.open()
+    seen = pa.table({"image_id": list(report.not_found), "run_id": list(report.not_found.values())}, schema=GONE)
+    chunks = itertools.chain(left.gone_rows(spec.table.commit_rows), [seen] * bool(len(seen)))
+    report.withdrawn, report.version = withdraw(assignment.address, chunks, operation)
+    report.excused = len(report.not_found)
+    report.gone, report.missing_images = 0, []
+    report.not_found.clear()
+    return None
 
 
 def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:
@@ -165,15 +215,26 @@ def _version(dataset: lance.LanceDataset | None) -> int | None:
     return None if dataset is None else int(dataset.version)
 
 
-def list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | None) -> Subtraction:
+def list_and_subtract(assignment: Assignment, dataset: lance.LanceDataset | None, wish: Wish) -> Subtraction:
     """What is listed, less what the table holds."""
-    source = assignment.spec.source
-    listing = list_source(source, assignment.interval)
-    forgotten = read_forgotten(assignment.address)
-    unbounded = assignment.interval is None or source.window == "all"
-    schema = listing_schema(source)
-    left = subtract(listing, schema, dataset, forgotten, assignment.spec, unbounded=unbounded)
-    log.info("list: %d images under %s", left.listed, source.uri)
+    source, address, notes = assignment.spec.source, assignment.address, Notes()
+    own = [canonical(one) for one in (address.images, address.runs, address.forgotten)]
+    listing = list_source(source, assignment.interval, notes, own=own, whole=wish.reconcile)
+    forgotten = read_forgotten(address)
+    unbounded = assignment.interval is None or source.window == "all" or wish.reconcile
+    left = subtract(
+        map(wish.amend, listing) if wish.amend else listing,
+        listing_schema(source),
+        dataset,
+        forgotten,
+        assignment.spec,
+        unbounded=unbounded,
+        again=wish.again,
+        notes=notes,
+    )
+    log.info("list: %d images under %s, %d names excluded", left.listed, source.uri, left.excluded)
+    for sentence in left.warnings:
+        log.warning("list: %s", sentence)
     log.info("subtract: %d unchanged, %d forgotten, %d to fetch", left.unchanged, left.forgotten, left.to_fetch)
     return left
 

@@ -19,7 +19,7 @@ from clipflow.judging import Found, Judging
 from clipflow.report import RunReport
 from clipflow.spec import PolicySpec, StorageSpec
 from clipflow.table.address import TableAddress
-from clipflow.table.images import about_images, open_images
+from clipflow.table.images import about_images, ensure_fixed_columns, open_images
 from clipflow.table.moved import ensure_in_place
 from clipflow.table.rewrite import rewrite_columns
 from clipflow.table.runs import Operation, record
@@ -74,10 +74,12 @@ def _rejudge(address: TableAddress, judging: Judging, operation: Operation, repo
     _count(report, found)
     other_policy = report.policy_id != report.from_policy_id
     other_scores = judging.changed_scores(dataset)
-    if not (other_policy or other_scores or found.stale.any()):
+    other_order = judging.changed_order(dataset)
+    if not (other_policy or other_scores or other_order or found.stale.any()):
         return
     log.info("judge: %d of %d rows change their status", report.changed, len(found.census))
-    if other_policy:
+    ensure_fixed_columns(address)
+    if other_policy or other_order:
         judging.announce(address)
     if found.stale.any():
 

@@ -8,13 +8,21 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from clipflow.errors import TooManyFailed
-from clipflow.failures import CODES, PASSING
+from clipflow.failures import CODES, OF_THE_BYTES, PASSING
 from clipflow.schema import COUNTS, VERDICTS
 
 if TYPE_CHECKING:
+    from clipflow.spec import Limits
     from clipflow.subtract import Subtraction
     from clipflow.table.decision import Landed
     from clipflow.table.stage import Receipt
+
+SHOWN = 20
+"""So many addresses of what is missing are named."""
+
+# See `RunReport.check`.
+_MANY, _SOME = 20, 3
+_UNREACHED = ("forbidden", "network", "timeout")
 
 CLOCKS = ("list", "fetch", "decode", "embed", "score", "stage", "commit", "total")
 
@@ -26,7 +34,11 @@ class Plan:
     Attributes:
         version: The images table's version now; None when there is no table.
         to_fetch: Images that need work, whether bytes are fetched or only the row is refreshed.
+        excluded: Names left out of the listing, and folders that may not be read.
         gone: Rows that the run would withdraw.
+        missing: Images whose rows stay though nothing is found there any more.
+        warnings: What people should look at, in sentences.
+        exclude: The patterns by which names are left out.
         encoder: The encoder's card.
         graph: Where the stages will lie, see `engine.graph`; None when there is nothing to embed.
     """
@@ -35,11 +47,15 @@ class Plan:
     version: int | None
     listed: int
     repeated: int
+    excluded: int
     unchanged: int
     forgotten: int
     to_fetch: int
     bytes: int
     gone: int
+    missing: int
+    warnings: list[str]
+    exclude: list[str]
     encoder: dict[str, Any]
     graph: dict[str, Any] | None = None
 
@@ -50,12 +66,13 @@ class Plan:
         table: str,
         version: int | None,
         encoder: dict[str, Any],
+        exclude: Sequence[str] = (),
         graph: dict[str, Any] | None = None,
     ) -> Self:
         """From what subtract found."""
-        counts = ("listed", "repeated", "unchanged", "forgotten", "to_fetch", "bytes", "gone")
-        found: dict[str, Any] = {name: getattr(left, name) for name in counts}
-        return cls(table=table, version=version, encoder=encoder, graph=graph, **found)
+        counts = ("listed", "repeated", "excluded", "unchanged", "forgotten", "to_fetch", "bytes", "gone", "missing")
+        found: dict[str, Any] = {name: getattr(left, name) for name in (*counts, "warnings")}
+        return cls(table=table, version=version, encoder=encoder, exclude=list(exclude), graph=graph, **found)
 
     def document(self) -> dict[str, Any]:
         """As plain data, the JSON of `clipflow plan --json`."""
@@ -63,12 +80,25 @@ class Plan:
 
     def text(self) -> str:
         """As a few lines for people."""
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
         card = self.encoder
-        return (
+        yield (
             f"{self.listed} listed: {self.unchanged} unchanged, {self.forgotten} forgotten, {self.to_fetch} to fetch "
-            f"({self.bytes / 1e6:.1f} MB)\nencoder {card['model']}, {card['dim']} dimensions, {card['encoder_id'][:12]}"
-            f"\ntable {self.table}, version {self.version}" + (f"\n{self.graph['text']}" if self.graph else "")
+            f"({self.bytes / 1e6:.1f} MB)"
         )
+        if self.excluded:
+            yield f"{self.excluded} names excluded by source.exclude: {' '.join(self.exclude)}"
+        if self.gone:
+            yield f"{self.gone} rows to withdraw: their object is gone"
+        if self.missing:
+            yield f"{self.missing} images missing, their rows stay"
+        yield from (f"warning: {sentence}" for sentence in self.warnings)
+        yield f"encoder {card['model']}, {card['dim']} dimensions, {card['encoder_id'][:12]}"
+        yield f"table {self.table}, version {self.version}"
+        if self.graph:
+            yield str(self.graph["text"])
 
 
 @dataclass
@@ -78,7 +108,13 @@ class RunReport:
     Attributes:
         version: The images table's version after the run; None when there is no table.
         repeated: Lines of a manifest that named an image again.
+        excluded: Names left out of the listing, and folders that may not be read.
         withdrawn: Rows rejected because their object is gone.
+        missing: Images whose rows stay though nothing is found there any more.
+        missing_images: The addresses of some of them.
+        not_found: Of those that were looked for in this run, the run that wrote each row, by image_id.
+        excused: Failures that are no fault of the run: rows whose object is gone, and that were withdrawn for it.
+        warnings: What people should look at, in sentences.
         precisions: What the workers computed in.
         seconds: Busy seconds by step, summed over workers; `total` is wall time.
     """
@@ -87,7 +123,13 @@ class RunReport:
     table: str = ""
     version: int | None = None
     repeated: int = 0
+    excluded: int = 0
     withdrawn: int = 0
+    gone: int = 0
+    missing_images: list[str] = field(default_factory=list)
+    not_found: dict[str, str] = field(default_factory=dict)
+    excused: int = 0
+    warnings: list[str] = field(default_factory=list)
     precisions: set[str] = field(default_factory=set)
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
@@ -110,7 +152,9 @@ class RunReport:
 
     def count(self, left: "Subtraction") -> None:
         """Take over what subtract found."""
-        self.repeated = left.repeated
+        self.repeated, self.excluded = left.repeated, left.excluded
+        self.gone, self.missing_images = left.missing, list(left.missing_images)
+        self.warnings = list(left.warnings)
         self.outcomes.update(listed=left.listed, unchanged=left.unchanged, forgotten=left.forgotten)
 
     def land(self, landed: "Landed", receipts: "Sequence[Receipt]") -> None:
@@ -120,20 +164,47 @@ class RunReport:
         self.outcomes += landed.outcomes
         self.statuses += landed.statuses
         self.reasons += landed.reasons
+        self.not_found.update((key, run_id) for key, _, run_id in landed.missing)
+        self.missing_images = [*self.missing_images, *(uri for _, uri, _ in landed.missing)][:SHOWN]
         for receipt in receipts:
             for step, seconds in receipt.seconds.items():
                 self.seconds[step] += seconds
 
-    def check(self, max_failed_share: float) -> None:
-        """Raises TooManyFailed when more images failed than the job allows."""
-        if self.failed_share > max_failed_share:
-            codes = ", ".join(f"{code} {n}" for code, n in sorted(self.reasons.items()) if code in CODES)
-            raise TooManyFailed(
-                f"{self.outcomes['failed']} of {self.worked} images failed ({codes}), "
-                f"more than limits.max_failed_share {max_failed_share:g} allows; the others are committed.",
-                "Look at `select source_uri, reasons from images where status = 'failed'`, or raise the limit.",
-                passing=any(self.reasons[code] for code in PASSING),
-            )
+    def check(self, limits: "Limits") -> None:
+        """Say that the run failed, where too many of its images did.
+
+        Failures of a file's own bytes do not count, unless `fail_on: any`: a broken upload is no fault of the run.
+        Whatever the codes, a run of many images that gave no vector at all failed, and so did one of a few that never
+        reached its storage. `max_failed_share: 1` allows everything.
+
+        Raises:
+            TooManyFailed: They did.
+        """
+        exempt = frozenset() if limits.fail_on == "any" else OF_THE_BYTES
+        count = sum(n for code, n in self.reasons.items() if code in CODES - exempt) - self.excused
+        if limits.max_failed_share >= 1:
+            return
+        if self.worked >= limits.max_failed_from and count > limits.max_failed_share * self.worked:
+            why = f"more than limits.max_failed_share {limits.max_failed_share:g} allows"
+        elif self.worked - self.excused >= _MANY and not self.outcomes["embedded"] + self.outcomes["reused"]:
+            why = "none got a vector"
+        elif self.worked >= _SOME and sum(self.reasons[code] for code in _UNREACHED) == self.worked:
+            why = "storage was not reached for any"
+        else:
+            return
+        codes = ", ".join(f"{code} {n}" for code, n in sorted(self.reasons.items()) if code in CODES)
+        failed = "failed_under IN ('" + "', '".join(sorted(PASSING)) + "')"
+        raise TooManyFailed(
+            f"{self.outcomes['failed']} of {self.worked} images failed ({codes}): {why}; the others are committed.",
+            f"Look at `select source_uri, reasons, failed_under from images where status = 'failed' or {failed}`, "
+            "mend the cause, or raise the limit.",
+            passing=any(self.reasons[code] for code in PASSING),
+        )
+
+    @property
+    def missing(self) -> int:
+        """Images whose rows stay though nothing is found there any more."""
+        return self.gone + len(self.not_found)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -159,7 +230,11 @@ class RunReport:
             "version": self.version,
             **self.counts,
             "repeated": self.repeated,
+            "excluded": self.excluded,
             "withdrawn": self.withdrawn,
+            "missing": self.missing,
+            "missing_images": self.missing_images,
+            "warnings": self.warnings,
             **{name: self.statuses[name] for name in VERDICTS},
             "reasons": dict(sorted(self.reasons.items())),
             "seconds": {clock: round(self.seconds[clock], 3) for clock in CLOCKS},
@@ -176,9 +251,16 @@ def describe_run(document: Mapping[str, Any]) -> Iterator[str]:
     counts = ", ".join(f"{document[name]} {name}" for name in COUNTS[1:])
     yield f"{document['listed']} listed: {counts}"
     if document["repeated"]:
-        yield f"{document['repeated']} lines of the manifest named an image again"
+        yield f"{document['repeated']} times an image was listed again"
+    if document.get("excluded"):
+        yield f"{document['excluded']} names excluded, see source.exclude"
     if document["withdrawn"]:
         yield f"{document['withdrawn']} rows withdrawn: their object is gone"
+    if document.get("missing"):
+        named = document["missing_images"]
+        more = f" and {document['missing'] - len(named)} more" if document["missing"] > len(named) else ""
+        yield f"{document['missing']} images missing, their rows stay: {', '.join(named)}{more}"
+    yield from (f"warning: {sentence}" for sentence in document.get("warnings", ()))
     yield "verdicts: " + ", ".join(f"{document[name]} {name}" for name in VERDICTS)
     if document["reasons"]:
         yield "reasons: " + ", ".join(f"{name} {count}" for name, count in document["reasons"].items())

@@ -162,6 +162,8 @@ def table_metadata(
         "policy_id": policy_id,
         "policy": json.dumps(policy, sort_keys=True),
         "scores": json.dumps({policy_id: scores}, sort_keys=True),
+        # See `table.first_seen`.
+        "duplicates_order": "first_seen_at",
     }
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ByteSize, ConfigDict, Field, field_validator, model_validator
 
+from clipflow.uri import canonical
+
 Scalar = str | int | float | bool
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -56,21 +58,39 @@ class StorageSpec(Part):
     profile: str | None = None
 
 
+DEFAULT_EXCLUDE = (
+    *("._*", ".DS_Store", ".Spotlight-V100", ".Trashes", ".fseventsd", "__MACOSX"),  # macOS
+    *("Thumbs.db", "ehthumbs.db", "desktop.ini", "$RECYCLE.BIN", "System Volume Information"),  # Windows
+    *("lost+found", ".Trash-*", ".directory", "#recycle", "#snapshot", "@eaDir", "@tmp", ".snapshot"),  # Unix, NAS
+    *("_SUCCESS", "_STARTED", "_COMMITTED", "_temporary", "_spark_metadata", "_started_*", "_committed_*"),  # Hadoop
+    *("*.crc", "*_$folder$", ".keep", ".gitkeep", ".git"),
+    *("*.lance", "*.parquet", "*.csv", "*.csv.*", "*.jsonl", "*.jsonl.*", "*.ndjson", "*.ndjson.*", "*.html"),  # ours
+)
+"""What a listing leaves out unless a job says otherwise: what systems, stores and clipflow itself put beside images."""
+
+
 class SourceSpec(Part):
     """The images: objects under a prefix or glob, or the rows of a manifest."""
 
     kind: Literal["objects", "manifest"] = "objects"
     uri: str
     window: Literal["all", "modified", "path"] = "all"
+    uri_column: str | None = Field(default=None, min_length=1)
     modified: str | None = None
     etag: str | None = None
     size: str | None = None
     lateness: Duration = timedelta(0)
     deleted: Literal["keep", "reject"] = "keep"
+    exclude: tuple[str, ...] | None = None
     caption: str | None = None
     attributes: tuple[str, ...] = ()
     allow_private: bool = False
     storage: StorageSpec = StorageSpec()
+
+    @property
+    def source_id(self) -> str:
+        """Whose rows they are: a hash of kind and address, 16 hex digits. A path in time is one source."""
+        return digest({"kind": self.kind, "uri": canonical(self.uri).rstrip("/")})[:16]
 
     @field_validator("attributes")
     @classmethod
@@ -78,8 +98,15 @@ class SourceSpec(Part):
         for name in value:
             if not ATTRIBUTE_NAME.fullmatch(name):
                 raise ValueError(f"attribute {name!r} must be letters, digits and underscores")
-        if len(set(value)) != len(value):
-            raise ValueError("an attribute is named twice")
+        seen: dict[str, str] = {}
+        for name in value:
+            other = seen.setdefault(name.lower(), name)
+            if name == other and value.count(name) > 1:
+                raise ValueError(f"the attribute {name!r} is named twice")
+            if name != other:
+                raise ValueError(
+                    f"the attributes {other!r} and {name!r} differ only in case, which SQL does not tell apart"
+                )
         return value
 
     @field_validator("lateness")
@@ -89,10 +116,19 @@ class SourceSpec(Part):
             raise ValueError("lateness must not be negative")
         return value
 
+    @field_validator("exclude")
+    @classmethod
+    def _patterns(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if any(not one.strip("/") for one in value or ()):
+            raise ValueError("exclude holds an empty pattern")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.kind == "manifest" and self.exclude is not None:
+            raise ValueError("exclude narrows a listing of objects; a manifest names its images one by one")
         if self.kind == "objects":
-            columns = ("caption", "modified", "etag", "size")
+            columns = ("uri_column", "caption", "modified", "etag", "size")
             given = [k for k in columns if getattr(self, k)] + ["attributes"] * bool(self.attributes)
             if given:
                 raise ValueError(f"{given[0]} is a column of a manifest; this source is kind: objects")
@@ -117,12 +153,26 @@ class EncoderSpec(Part):
 
 
 class Limits(Part):
-    """What one image, and one run, may cost. Bytes and pixels are inclusive upper bounds."""
+    """What one image, and one run, may cost. Bytes and pixels are inclusive upper bounds.
+
+    Attributes:
+        max_failed_share: So many of a run's images may fail, as a share; failures of a file's own bytes do not count.
+        max_failed_from: The share counts from so many images on.
+        fail_on: `any` counts failures of a file's own bytes, too.
+        max_withdrawn_share: So many of a source's rows, as a share, may be withdrawn at once because their objects are
+            gone; 20 rows always may.
+    """
 
     max_failed_share: float = Field(default=0.5, ge=0, le=1)
+    max_failed_from: int = Field(default=20, ge=1)
+    fail_on: Literal["passing", "any"] = "passing"
+    max_withdrawn_share: float = Field(default=0.2, ge=0, le=1)
     max_attempts: int = Field(default=3, ge=1)
     max_bytes: ByteSize = Field(default=ByteSize(64_000_000), gt=0)
     max_pixels: Whole = Field(default=100_000_000, gt=0)
+
+
+_LATER_LIMITS = ("max_failed_from", "fail_on", "max_withdrawn_share")
 
 
 class Rule(Part):
@@ -235,7 +285,13 @@ class JobSpec(Part):
 
     def body(self) -> dict[str, Any]:
         """The job as plain data, unset keys left out."""
-        return self.model_dump(mode="json", exclude_none=True)
+        body = self.model_dump(mode="json", exclude_none=True)
+        # Left out where they say nothing, or jobs of before would have another fingerprint.
+        defaults = Limits().model_dump(mode="json")
+        for name in _LATER_LIMITS:
+            if body["limits"][name] == defaults[name]:
+                del body["limits"][name]
+        return body
 
     @property
     def fingerprint(self) -> str:

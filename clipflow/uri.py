@@ -8,8 +8,9 @@ import hashlib
 import os
 import posixpath
 import re
+import unicodedata
 from typing import Literal, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes, urlsplit
 
 from clipflow.errors import SourceError
 
@@ -18,6 +19,7 @@ Scheme = Literal["file", "s3", "http", "https"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _KNOWN = ("file", "s3", "http", "https")
 _DEFAULT_PORT = {"http": 80, "https": 443}
+_BYTES = "file:////"
 _ENCODED = re.compile(r"(?:%[89A-F][0-9A-F])+")
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -51,9 +53,10 @@ def scheme(uri: str) -> Scheme:
 def canonical(uri: str | os.PathLike[str] | os.PathLike[bytes]) -> str:
     """The one spelling of an address.
 
-    A path becomes `file://` and its absolute path, links not resolved, verbatim except for
-    bytes that are not UTF-8, which are percent-encoded. An S3 key stays as it is. An http
-    address loses its fragment, its default port and its signature, and its host is lower case.
+    A path becomes `file://` and its absolute path, links not resolved, verbatim; `~` at its beginning is this user's
+    home. A path that is not UTF-8 becomes `file:////` and its percent-encoding, so that no two paths share an
+    address: no other begins with two slashes. An S3 key stays as it is. An http address loses its fragment, its
+    default port and its signature, and its host is lower case.
 
     Raises:
         SourceError: Not an address, or one that carries a user or a password.
@@ -64,7 +67,7 @@ def canonical(uri: str | os.PathLike[str] | os.PathLike[bytes]) -> str:
     if "\0" in text:
         raise SourceError(f"{shown(text)!r} holds a null byte.", "Name the object without it.")
     if kind == "file":
-        return "file://" + _absolute(text, rest)
+        return _absolute(text, rest)
     _refuse_login(text, rest)
     if kind == "s3":
         if not rest.partition("/")[0]:
@@ -74,19 +77,32 @@ def canonical(uri: str | os.PathLike[str] | os.PathLike[bytes]) -> str:
 
 
 def local_path(uri: str) -> bytes | str:
-    """The path behind a `file://` address: verbatim where that exists, else with its percent-encoded bytes.
+    """The path behind a `file://` address."""
+    return _decoded(uri) if uri.startswith(_BYTES) else uri.removeprefix("file://")
 
-    Bytes are encoded where they are not UTF-8, so `%FF` may be one byte or three characters;
-    each folder of the path is asked for verbatim first.
+
+def former(uri: str) -> str | None:
+    """How older tables spell the address of a path that is not UTF-8; None for every other address."""
+    if not uri.startswith(_BYTES):
+        return None
+    path = os.fsdecode(_decoded(uri))
+    return "file://" + _ESCAPED.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", path)
+
+
+def spellings(uri: str) -> list[str]:
+    """A canonical address, and those that may have been meant by it, where none is an object of its own.
+
+    Other systems hand over the same name percent-encoded (RFC 8089), or composed or decomposed (Unicode's NFC and
+    NFD); older tables percent-encode just the bytes that are not UTF-8.
     """
-    path = uri.removeprefix("file://")
-    if not _ENCODED.search(path) or os.path.lexists(path):
-        return path
-    found = b"/"
-    for part in os.fsencode(path).split(b"/"):
-        verbatim = os.path.join(found, part)
-        found = verbatim if os.path.lexists(verbatim) else os.path.join(found, _raw(part.decode()))
-    return found
+    found = [uri]
+    if "%" in uri and scheme(uri) == "file" and not uri.startswith(_BYTES):
+        path = uri.removeprefix("file://")
+        meant = (unquote_to_bytes(path), _raw(path))
+        found += [canonical(os.fsdecode(one)) for one in meant if b"\0" not in one]
+    for one in [one for one in found if not one.isascii()]:
+        found += [unicodedata.normalize(form, one) for form in ("NFC", "NFD")]
+    return list(dict.fromkeys(found))
 
 
 def image_id(source_uri: str) -> str:
@@ -94,11 +110,12 @@ def image_id(source_uri: str) -> str:
     return hashlib.sha256(source_uri.encode()).hexdigest()[:32]
 
 
-def encode_name(name: str) -> str:
-    """A file name as the operating system hands it over, its bytes that are not UTF-8 percent-encoded."""
-    if name.isascii():
-        return name
-    return _ESCAPED.sub(lambda found: f"%{ord(found[0]) - 0xDC00:02X}", name)
+def file_address(path: str) -> str:
+    """The address of an absolute path as the operating system hands it over, without asking for its shortest form."""
+    if path.isascii():
+        return f"file://{path}"
+    raw = path.encode("utf-8", "surrogateescape")
+    return f"file://{path}" if _is_utf8(raw) else f"file:///{quote_from_bytes(raw, safe='/')}"
 
 
 def shown(uri: str) -> str:
@@ -128,11 +145,30 @@ def _absolute(text: str, rest: str) -> str:
         if not slash or host.lower() not in ("", "localhost"):
             raise SourceError(f"{shown(text)!r} is not an absolute path.", "Write file:/// and the whole path.")
         rest = "/" + path
+        if rest.startswith("//") and not _is_utf8(raw := unquote_to_bytes(rest)):
+            rest = os.fsdecode(raw)
+    elif rest == "~" or rest.startswith("~/"):
+        rest = os.path.expanduser(rest)
     if not rest:
         raise SourceError("An empty path names no image.", "Name a file or a folder.")
     # POSIX lets two leading slashes mean another root; here they would be a second spelling of one file.
     path = "/" + os.path.abspath(rest).lstrip("/")
-    return _utf8(encode_name(path))
+    try:
+        return file_address(path)
+    except UnicodeEncodeError:
+        return _utf8(path)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _decoded(uri: str) -> bytes:
+    return unquote_to_bytes("/" + uri.removeprefix(_BYTES))
 
 
 def _refuse_login(text: str, rest: str) -> None:
@@ -187,7 +223,7 @@ def _utf8(text: str) -> str:
 
 
 def _raw(name: str) -> bytes:
-    """Undo `encode_name`: only bytes that are not UTF-8 were encoded, so only those are decoded."""
+    """Undo what `former` does: only bytes that are not UTF-8 were encoded, so only those are decoded."""
 
     def decode(found: re.Match[str]) -> str:
         run = bytes.fromhex(found[0].replace("%", "")).decode("utf-8", "surrogateescape")
@@ -199,16 +235,19 @@ def _raw(name: str) -> bytes:
 def join(folder: str, name: str) -> str:
     """The canonical address of `name`, which may be relative to the canonical address of a folder.
 
+    In a bucket a slash at the beginning means the bucket's root: never a path of this machine.
+
     Raises:
         SourceError: Not an address, or `..` leads out of the bucket.
     """
-    if _SCHEME.match(name) or name.startswith("/"):
+    if _SCHEME.match(name):
         return canonical(name)
     if scheme(folder) == "file":
-        path = os.fsdecode(local_path(folder)) or "/"
-        return canonical(os.path.join(path, name))
+        if name.startswith(("/", "~/")):
+            return canonical(name)
+        return canonical(os.path.join(os.fsdecode(local_path(folder)) or "/", name))
     bucket, key = split_s3(folder)
-    whole = posixpath.join(key.strip("/"), name)
+    whole = name.lstrip("/") if name.startswith("/") else posixpath.join(key.strip("/"), name)
     if {".", ".."} & set(name.split("/")):
         whole = posixpath.normpath(whole)
         if whole.startswith("../") or whole in ("..", "."):

@@ -24,6 +24,7 @@ name: catalog
 source:
   kind: manifest
   uri: s3://acme/list.parquet
+  uri_column: address
   window: modified
   modified: uploaded_at
   etag: tag
@@ -223,7 +224,10 @@ def test_a_bad_value_is_named_with_its_line(more: str, place: str, said: str) ->
         ("{uri: a, lateness: soon}", "lateness is wrong"),
         ("{uri: a, lateness: -PT1S}", "lateness must not be negative"),
         ("{uri: a, kind: manifest, attributes: [a b]}", "letters, digits and underscores"),
-        ("{uri: a, kind: manifest, attributes: [a, a]}", "named twice"),
+        ("{uri: a, kind: manifest, attributes: [a, a]}", "'a' is named twice"),
+        ("{uri: a, kind: manifest, attributes: [Locale, who, locale]}", "'Locale' and 'locale' differ only in case"),
+        ("{uri: a, uri_column: url}", "uri_column is a column of a manifest"),
+        ("{uri: a, kind: manifest, uri_column: ''}", "uri_column"),
     ],
 )
 def test_a_source_that_contradicts_itself_is_refused(source: str, said: str) -> None:

@@ -13,7 +13,8 @@ from clipflow.schema import COLUMNS, FORGOTTEN, RUNS, ImageRow, images_schema, t
 
 _TEXT = (
     "image_id source_uri source_etag source_version content_sha256 phash media_type caption status encoder_id "
-    "policy_id run_id job dag_id dag_run_id clipflow_version reviewed_verdict reviewed_by reviewed_why source_id failed_under"
+    "policy_id run_id job dag_id dag_run_id clipflow_version reviewed_verdict reviewed_by reviewed_why source_id "
+    "failed_under"
 )
 _TIME = "source_modified first_seen_at interval_start interval_end embedded_at judged_at status_at reviewed_at"
 TIME = pa.timestamp("us", tz="UTC")

@@ -1,7 +1,6 @@
 """One spelling per object, and no secret in it."""
 
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipflow.errors import SourceError
-from clipflow.uri import canonical, image_id, join, local_path, scheme, shown
+from clipflow.uri import canonical, file_address, former, image_id, join, local_path, scheme, shown, spellings
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name and b"/" not in name)
 SECRET = "hunter2"
@@ -28,35 +27,39 @@ def test_links_are_not_resolved(tmp_path: Path) -> None:
     assert canonical(tmp_path / "link" / "a") == f"file://{tmp_path}/link/a"
 
 
-@given(NAMES)
-def test_every_file_name_has_an_address_in_utf8_that_leads_back(name: bytes) -> None:
-    path = os.path.abspath(b"/nowhere/" + name)
-    uri = canonical(os.fsdecode(path))
-    uri.encode()
-    assert canonical(uri) == uri
-    if not re.search(rb"%[89A-F][0-9A-F]", name):
+@given(NAMES, NAMES)
+def test_every_file_name_has_an_address_of_its_own_in_utf8_that_leads_back(one: bytes, other: bytes) -> None:
+    paths = [os.path.abspath(b"/nowhere/" + name) for name in (one, other)]
+    uris = [canonical(os.fsdecode(path)) for path in paths]
+    assert (uris[0] == uris[1]) == (paths[0] == paths[1])
+    for path, uri in zip(paths, uris, strict=True):
+        uri.encode()
+        assert canonical(uri) == uri == file_address(os.fsdecode(path))
         assert os.fsencode(local_path(uri)) == path
 
 
-def test_local_path_asks_for_the_verbatim_name_first(tmp_path: Path) -> None:
-    raw = os.path.join(os.fsencode(tmp_path), b"\xff\xc3\xa9 100%.jpg")
-    with open(raw, "wb"):
-        pass
-    uri = canonical(os.fsdecode(raw))
-    assert uri == f"file://{tmp_path}/%FFé 100%.jpg"
-    assert os.fsencode(local_path(uri)) == raw
-    verbatim = tmp_path / "%FFé 100%.jpg"
-    verbatim.touch()
-    assert local_path(uri) == str(verbatim)
+def test_a_name_that_is_not_utf8_is_percent_encoded_as_a_whole() -> None:
+    raw = canonical(os.fsdecode(b"/data/caf\xe9 %E9.png"))
+    assert raw == "file:////data/caf%E9%20%25E9.png"
+    assert former(raw) == "file:///data/caf%E9 %E9.png", "so older tables spell it"
+    assert former(canonical("/data/caf%E9.png")) is None
+    assert canonical("file:////data/plain%20.png") == "file:///data/plain%20.png", "two slashes alone say nothing"
 
 
-def test_a_verbatim_folder_may_hold_an_encoded_name(tmp_path: Path) -> None:
-    folder = tmp_path / "%FE"
-    folder.mkdir()
-    raw = os.path.join(os.fsencode(folder), b"\xfd")
-    with open(raw, "wb"):
-        pass
-    assert os.fsencode(local_path(canonical(os.fsdecode(raw)))) == raw
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20))
+def test_what_python_writes_as_a_uri_is_among_the_spellings(name: str) -> None:
+    path = Path(os.path.abspath(f"/nowhere/{name}"))
+    assert canonical(path) in spellings(canonical(path.as_uri()))
+    assert all(canonical(one) == one for one in spellings(canonical(path.as_uri())))
+
+
+def test_a_home_is_this_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert canonical("~/a.png") == join("file:///data", "~/a.png") == "file:///home/ann/a.png"
+    assert canonical("~") == "file:///home/ann"
+    assert canonical("/data/~/a.png") == "file:///data/~/a.png"
+    assert join("s3://bucket/m", "~/a.png") == "s3://bucket/m/~/a.png", "a bucket has no home"
+    assert join("s3://bucket/m", "/a.png") == "s3://bucket/a.png", "a bucket's root is no disk"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60))

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from clipflow.errors import SourceError
-from clipflow.source.rows import read_rows
+from clipflow.source.rows import Kind, listed, read_rows
 from clipflow.storage import Storage
 from clipflow.uri import canonical, image_id, join, shown
 
@@ -73,14 +73,13 @@ def read_labels(path: str, storage: Storage) -> Labels:
     return Labels(kept, repeated, len(contradictory))
 
 
-def _columns(found: list[str], address: str) -> list[str]:
-    listed = ", ".join(found) or "none"
+def _columns(found: list[str], address: str) -> dict[str, Kind]:
     if "verdict" not in found:
-        raise SourceError(f"{shown(address)} has no column 'verdict'; it has {listed}.", _near("verdict", found))
+        raise SourceError(f"{shown(address)} has no column 'verdict'; it has {listed(found)}.", _near("verdict", found))
     keys = [key for key in _KEYS if key in found]
     if not keys:
-        raise SourceError(f"{shown(address)} names no images: it has {listed}.", "Add a column image_id or uri.")
-    return [keys[0], "verdict"]
+        raise SourceError(f"{shown(address)} names no images: it has {listed(found)}.", "Add a column image_id or uri.")
+    return {keys[0]: "text", "verdict": "value"}
 
 
 def _near(name: str, found: list[str]) -> str:

@@ -2,10 +2,10 @@
 
 import json
 import logging
-import signal
 import sys
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
 
 from clipflow.cli import (
     audit,
@@ -24,11 +24,14 @@ from clipflow.cli import (
     search,
     sql,
 )
+from clipflow.cli.ending import ending
 from clipflow.cli.later import LATER
+from clipflow.cli.output import occupy_streams, one_line, write
 from clipflow.cli.parser import Parser
 from clipflow.documents import to_json
 from clipflow.errors import ClipflowError, Interrupted, StageError
 from clipflow.extras import engine_needed
+from clipflow.refusals import in_our_words, refusals
 
 __all__ = ["LATER", "answer", "command_line", "main"]
 
@@ -54,28 +57,44 @@ _VERBS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    occupy_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("clipflow").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, _terminated)
+    # A stream that takes nothing more is no news for that very stream.
+    logging.raiseExceptions = False
+    try:
+        with ending() as asked:
+            code, text, sentence = _said(arguments, asked)
+    except KeyboardInterrupt:
+        code, text, sentence = _failed(_interrupted(), "--json" in arguments)
+    try:
+        if text is not None:
+            write(f"{text}\n", sys.stdout)
+    except ClipflowError as error:
+        code, sentence = code or error.exit_code, sentence or str(error)
+    with suppress(ClipflowError):
+        write(f"clipflow: {one_line(sentence)}\n" if sentence else "", sys.stderr)
+    return code
+
+
+def _said(arguments: list[str], asked: Callable[[], bool]) -> tuple[int, str | None, str]:
+    """Exit code, what goes to stdout, and the sentence for stderr."""
+    as_json = "--json" in arguments
     try:
         call = command_line().parse_args(arguments)
         as_json = getattr(call, "json", as_json)
         with engine_needed():
             document, text = call.act(call)
-    except ClipflowError as error:
-        return _fail(error, as_json)
-    except KeyboardInterrupt:
-        return _fail(Interrupted("Interrupted; what was committed stays.", "Run it again for the rest."), as_json)
-    except BrokenPipeError:
-        return 1
     except Exception as error:
+        # A library that was interrupted says so in words of its own.
+        if (ours := _interrupted() if asked() else in_our_words(error)) is not None:
+            ours.report = ours.report or getattr(error, "report", None)
+            return _failed(ours, as_json)
         logging.getLogger("clipflow").exception("clipflow: a defect; please report it with these lines")
-        return _fail(StageError(f"{type(error).__name__}: {error}", "This is a defect; report it."), as_json)
-    _print(to_json(document) if as_json else text)
+        return _failed(StageError(f"{type(error).__name__}: {error}", "This is a defect; report it."), as_json)
     code: int = document.get("exit_code", 0) if isinstance(document, dict) else 0
-    return code
+    return code, to_json(document) if as_json else text, ""
 
 
 def answer(arguments: Sequence[str]) -> dict[str, Any]:
@@ -85,30 +104,19 @@ def answer(arguments: Sequence[str]) -> dict[str, Any]:
         ClipflowError: The call is wrong, or the verb failed.
     """
     call = command_line().parse_args(list(arguments))
-    with engine_needed():
+    with engine_needed(), refusals():
         # As --json would print it: no times, no numbers that JSON does not know.
         document: dict[str, Any] = json.loads(to_json(call.act(call)[0]))
     return document
 
 
-def _terminated(number: int, frame: object) -> NoReturn:
-    # Leaving by an exception lets the operation close its row and Ray end its workers.
-    raise KeyboardInterrupt
+def _interrupted() -> Interrupted:
+    return Interrupted("Interrupted; what was committed stays.", "Run it again for the rest.")
 
 
-def _fail(error: ClipflowError, as_json: bool) -> int:
-    if as_json:
-        _print(to_json({**(error.report or {}), "error": error.document()}))
-    print(f"clipflow: {error}", file=sys.stderr)
-    return error.exit_code
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # The reader went away: a second attempt at exit would only add a traceback.
-        sys.stderr.close()
+def _failed(error: ClipflowError, as_json: bool) -> tuple[int, str | None, str]:
+    document = to_json({**(error.report or {}), "error": error.document()}) if as_json else None
+    return error.exit_code, document, str(error)
 
 
 def command_line() -> Parser:

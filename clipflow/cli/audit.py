@@ -26,7 +26,7 @@ def add(verbs: Any) -> None:
     audit.usage = "clipflow audit TABLE [--by COLUMN ...] [options]"
     add_table(audit)
     add_groups(audit)
-    audit.add_argument("--html", metavar="FILE", help="also write one page that needs nothing else")
+    audit.add_argument("--html", metavar="FILE", help="also write one whole page, to a path or to s3://")
     audit.add_argument("--against", metavar="RUN|POLICY", help="compare with a run's id, or with a policy file")
     audit.add_argument("--fail-if", metavar="EXPR", help="exit with 1 when this holds")
     audit.add_argument(

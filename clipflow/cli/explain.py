@@ -1,11 +1,10 @@
 """`clipflow explain`: why one image has its verdict."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from clipflow.cli.parser import Answer, add_table, add_verb
-from clipflow.errors import UsageError
+from clipflow.files import write_file
 
 _ABOUT = """Everything that the table holds about one image: its verdict and every number behind it, what would change
 it, where the image came from, which run and encoder made its vector, and what became of it, version by version.
@@ -19,7 +18,7 @@ def add(verbs: Any) -> None:
     explain = add_verb(verbs, "explain", "why one image has its verdict", _explain, _ABOUT)
     add_table(explain)
     explain.add_argument("image", metavar="IMAGE_ID", help="the image")
-    explain.add_argument("--html", metavar="FILE", help="write the page as one HTML file")
+    explain.add_argument("--html", metavar="FILE", help="write the page as one HTML file; a path or an s3:// address")
 
 
 def _explain(call: argparse.Namespace) -> Answer:
@@ -28,8 +27,5 @@ def _explain(call: argparse.Namespace) -> Answer:
     found = explain(call.table, call.image)
     if call.html is None:
         return found.document(), found.text()
-    try:
-        Path(call.html).write_text(found.html(), "utf-8")
-    except OSError as error:
-        raise UsageError(f"The page {call.html} cannot be written ({error.strerror}).", "Name another file.") from None
+    write_file(call.html, found.html().encode(), "page")
     return {**found.document(), "html": call.html}, f"written to {call.html}"

@@ -1,13 +1,17 @@
 """The job file on the command line; and `run` and `plan`, which need nothing else."""
 
 import argparse
+import logging
 import math
 from typing import Any
 
 from clipflow.cli.parser import Answer, add_verb
-from clipflow.errors import UsageError
+from clipflow.errors import ClipflowError, UsageError
 from clipflow.estimate.rates import UNITS
 
+log = logging.getLogger("clipflow")
+
+_AGAIN = ("retry", "redecode")
 _JOB = """The job file is YAML; `encoder.model: demo` names the encoder that ships with clipflow:
 
   name: catalog
@@ -59,6 +63,7 @@ def add(verbs: Any) -> None:
         "--ray", metavar="none|local|ADDRESS", help="in this process, on a Ray started here, or on a cluster"
     )
     run.add_argument("--progress", action=argparse.BooleanOptionalAction, help="draw a bar (default: on a terminal)")
+    _add_wish(run)
 
     _add_plan(verbs)
 
@@ -69,6 +74,7 @@ def _add_plan(verbs: Any) -> None:
     )
     add_job(plan)
     plan.add_argument("--ray", metavar="none|local|ADDRESS", help="as for run; a cluster is asked what it has")
+    _add_wish(plan)
     plan.add_argument("--cpus", type=float, metavar="N", help="plan for a machine or cluster of so many CPUs")
     plan.add_argument("--gpus", type=float, metavar="N", help="and so many GPUs (default with --cpus: none)")
     plan.add_argument("--estimate", action="store_true", help="predict hours, requests, bytes, table size and commits")
@@ -85,7 +91,9 @@ def _add_plan(verbs: Any) -> None:
 def add_job(verb: argparse.ArgumentParser) -> None:
     """The job, its interval and changes to it."""
     verb.add_argument(
-        "job", metavar="JOB", help="the job file; - for standard input, env:NAME for a variable that holds it"
+        "job",
+        metavar="JOB",
+        help="the job file: a path, an s3:// address, - for standard input, env:NAME for a variable that holds it",
     )
     verb.add_argument(
         "--interval", nargs=2, metavar=("START", "END"), help="ISO 8601, half-open, UTC unless it says otherwise"
@@ -99,6 +107,30 @@ def add_job(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_wish(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--retry", metavar="CODE[,CODE…]", help="try images again that failed so, e.g. unsupported_format,too_large"
+    )
+    verb.add_argument(
+        "--redecode", metavar="FORMAT[,…]", help="decode again what an older decoder decoded, e.g. bmp,tiff,gif"
+    )
+    verb.add_argument(
+        "--reconcile",
+        action="store_true",
+        help="list the whole source, whatever its window, and withdraw rows whose object is gone",
+    )
+    verb.add_argument("--fail-on-empty", action="store_true", help="nothing listed is an error, exit code 1")
+
+
+def _wish(call: argparse.Namespace) -> Any:
+    from clipflow.wish import Wish
+
+    words = {name: [word.strip() for word in (getattr(call, name) or "").split(",") if word.strip()] for name in _AGAIN}
+    if call.reconcile and call.interval:
+        raise UsageError("--reconcile lists the whole source, and --interval a part of it.", "Leave one of them out.")
+    return Wish.of(**words, reconcile=call.reconcile, fail_on_empty=call.fail_on_empty)
+
+
 def _read(call: argparse.Namespace) -> tuple[Any, Any]:
     from clipflow.interval import Interval
     from clipflow.jobfile import read_job
@@ -109,8 +141,14 @@ def _read(call: argparse.Namespace) -> tuple[Any, Any]:
 def _run(call: argparse.Namespace) -> Answer:
     spec, interval = _read(call)
     from clipflow.pipeline import run
+    from clipflow.report import describe_run
 
-    report = run(spec, interval=interval, ray=call.ray, progress=call.progress)
+    try:
+        report = run(spec, interval=interval, ray=call.ray, progress=call.progress, wish=_wish(call))
+    except ClipflowError as error:
+        for line in describe_run(error.report) if error.report else ():
+            log.info("run: %s", line)
+        raise
     return report.document(), report.text()
 
 
@@ -120,7 +158,7 @@ def _plan(call: argparse.Namespace) -> Answer:
     if any(number is not None and not 0 <= number < math.inf for number in (call.cpus, call.gpus)) or call.cpus == 0:
         raise UsageError("--cpus and --gpus are how many there are.", "Give at least one CPU.")
     spec, interval = _read(call)
-    where = {"interval": interval, "ray": call.ray, "cpus": call.cpus, "gpus": call.gpus}
+    where = {"interval": interval, "ray": call.ray, "cpus": call.cpus, "gpus": call.gpus, "wish": _wish(call)}
     if not call.estimate:
         from clipflow.pipeline import plan
 

@@ -8,7 +8,7 @@ from clipflow.cli.parser import Answer, add_table, add_verb
 _ABOUT = """Give a table another policy. Every row gets the verdict that a run by it would have given: thresholds are
 applied to stored scores, scores that are not stored are computed from stored columns and vectors. No image is read.
 
-The policy file holds what stands under `policy:` in a job file:
+FILE is a job file, of which `policy:` is taken, or a policy file, which holds what stands under it:
 
   rules:
     - {name: too_small, score: min_side, reject_below: 64}
@@ -19,6 +19,7 @@ It may run beside jobs, be killed at any moment and be called again: it does wha
 _END = """examples:
   clipflow judge lake/catalog.lance --policy stricter.yaml --dry-run      how many rows would move from where to where
   clipflow judge lake/catalog.lance --policy stricter.yaml
+  clipflow judge lake/catalog.lance --policy job.yaml                     the policy that the job has now
 """
 
 
@@ -27,7 +28,10 @@ def add(verbs: Any) -> None:
     judge = add_verb(verbs, "judge", "re-decide by another policy, without images", _judge, _ABOUT, _END)
     add_table(judge)
     judge.add_argument(
-        "--policy", metavar="FILE", required=True, help="YAML or JSON; - for standard input, env:NAME for a variable"
+        "--policy",
+        metavar="FILE",
+        required=True,
+        help="a policy or a job, YAML or JSON: a path, an s3:// address, - for standard input, env:NAME for a variable",
     )
     judge.add_argument("--dry-run", action="store_true", help="say how many rows would move, and write nothing")
 

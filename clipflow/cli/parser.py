@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from clipflow.cli.output import write
 from clipflow.errors import UsageError
 
 Answer = tuple[Any, str]
@@ -22,6 +23,10 @@ class Parser(argparse.ArgumentParser):
             hint = f"Did you mean {near[0]!r}?" if near else ""
             raise UsageError(f"{wrong[1]!r} is no verb.", f"{hint} See `{self.prog} --help`.".strip())
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # argparse drops what a stream refuses.
+        write(message, file)
 
 
 def add_verb(

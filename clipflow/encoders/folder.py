@@ -1,11 +1,13 @@
-"""From a model's name to a folder that does not change: a local one, the shipped one, or a hub snapshot."""
+"""From a model's name to a folder that does not change: a local one, the shipped one, a copy from S3, or of the hub."""
 
 import logging
 import re
 from difflib import get_close_matches
 from pathlib import Path
 
+from clipflow.encoders.bucket_folder import fetched_folder
 from clipflow.errors import EncoderError, first_line
+from clipflow.uri import shown
 
 DEMO = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -22,7 +24,12 @@ log = logging.getLogger(__name__)
 
 def is_folder(model: str) -> bool:
     """Whether a model's name is that of a folder, and not of a repository on the hub."""
-    return model.startswith((".", "/", "~")) or Path(model).expanduser().is_dir()
+    return is_on_s3(model) or model.startswith((".", "/", "~")) or Path(model).expanduser().is_dir()
+
+
+def is_on_s3(model: str) -> bool:
+    """Whether a model's name is the address of a folder on S3."""
+    return model.lower().startswith("s3://")
 
 
 def find_folder(
@@ -31,30 +38,34 @@ def find_folder(
     """The folder that holds the model, and the hub's commit if it came from there.
 
     Args:
-        model: `demo`, a folder (it begins with `.`, `/` or `~`, or is there), or a hub id `owner/name`.
+        model: `demo`, a folder (it begins with `.`, `/`, `~` or `s3://`, or is there), or a hub id `owner/name`.
         revision: Branch, tag or commit on the hub.
-        weights: Patterns of what is wanted from the hub besides configuration and tokenizer.
+        weights: Patterns of what is wanted from the hub or S3 besides configuration and tokenizer.
         code: Whether to download its Python files too; nothing here runs them.
 
     Raises:
         EncoderError: No such model, or it cannot be had from here.
+        StorageUnavailable: S3 did not answer.
     """
     if model == DEMO:
         return _demo(), None
+    wanted = (*_WANTED, *weights, *(("*.py",) if code else ()))
     if is_folder(model):
         path = Path(model).expanduser()
-        if not path.is_dir():
+        if not (is_on_s3(model) or path.is_dir()):
             raise EncoderError(f"There is no folder {model}.", "Check encoder.model.")
         if revision is not None:
-            raise EncoderError(f"{model} is a folder, and folders have no revisions.", "Leave out encoder.revision.")
-        return path.resolve(), None
+            name = shown(model)
+            raise EncoderError(f"{name} is a folder, and folders have no revisions.", "Leave out encoder.revision.")
+        return fetched_folder(model, wanted) if is_on_s3(model) else path.resolve(), None
     if not _HUB_ID.fullmatch(model):
         nearest = f" Did you mean {DEMO!r}?" if get_close_matches(model, [DEMO]) else ""
         raise EncoderError(
-            f"{model!r} names no model.{nearest}",
-            "A model is a hub id such as openai/clip-vit-base-patch32, a local folder such as ./model, or demo.",
+            f"{shown(model)!r} names no model.{nearest}",
+            "A model is a hub id such as openai/clip-vit-base-patch32, a folder such as ./model or s3://bucket/model/, "
+            "or demo.",
         )
-    folder = _snapshot(model, revision, (*_WANTED, *weights, *(("*.py",) if code else ())))
+    folder = _snapshot(model, revision, wanted)
     if revision is None or not _COMMIT.fullmatch(revision):
         log.warning("%s can move on the hub; this is commit %s: name it as encoder.revision", model, folder.name)
     return folder, folder.name

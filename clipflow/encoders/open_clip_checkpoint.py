@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from clipflow.encoders.conversion import converted
-from clipflow.encoders.folder import find_folder
+from clipflow.encoders.folder import find_folder, is_on_s3
 from clipflow.encoders.json_file import read_json
 from clipflow.encoders.weights import PICKLE_SUFFIXES
 from clipflow.errors import EncoderError
@@ -62,6 +62,9 @@ def find_checkpoint(model: str, revision: str | None, allow_pickle: bool) -> Che
         path = str(Path(named.removeprefix(_LOCAL)).expanduser().absolute())
         return _in_folder(*find_folder(path, revision), allow_pickle)
     named = named.removeprefix(_HUB)
+    if is_on_s3(named):
+        pickled = [f"*{suffix}" for suffix in PICKLE_SUFFIXES if allow_pickle]
+        return _in_folder(*find_folder(named, revision, ("*.safetensors", *pickled)), allow_pickle)
     folder, commit = find_folder(named, revision, _SAFE)
     if commit and allow_pickle and not any((folder / name).is_file() for name in _SAFE):
         folder, commit = find_folder(named, commit, _PICKLED)
@@ -102,7 +105,7 @@ def _bare(model: str) -> str:
 
 
 def _name_and_file(named: str) -> tuple[str, str] | None:
-    if named.startswith((_HUB, _LOCAL)):
+    if named.startswith((_HUB, _LOCAL)) or is_on_s3(named):
         return None
     name, colon, file = named.partition(":")
     name = name.replace("/", "-")  # OpenAI wrote ViT-B/32

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from clipflow.encoders.folder import find_code_folder, is_folder
+from clipflow.encoders.folder import find_code_folder, is_folder, is_on_s3
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.json_file import read_json
 from clipflow.errors import EncoderError
@@ -53,11 +53,16 @@ def model_class(config: dict[str, Any]) -> str:
 
 
 def check_pinned(spec: EncoderSpec) -> None:
-    """Code from the hub runs at a named commit only.
+    """Code from the hub runs at a named commit only, and code that lies on S3 never.
 
     Raises:
-        EncoderError: The revision can move.
+        EncoderError: The revision, or the code itself, can change.
     """
+    if is_on_s3(spec.model):
+        raise EncoderError(
+            f"{spec.model} brings code of its own, and what lies on S3 can change.",
+            "Copy it into a folder of the machine, read that code, and name the folder.",
+        )
     if not is_folder(spec.model) and not _COMMIT.fullmatch(spec.revision or ""):
         raise EncoderError(
             f"{spec.model} brings code of its own, and its revision {spec.revision or 'main'!r} can move.",

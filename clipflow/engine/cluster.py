@@ -3,7 +3,9 @@
 import logging
 import os
 import secrets
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +44,8 @@ def cluster(engine: str) -> Iterator[None]:
         import ray
 
         try:
-            ray.init(address=engine, logging_level=logging.ERROR, log_to_driver=False)
+            with _own_signals():
+                ray.init(address=engine, logging_level=logging.ERROR, log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             raise ClusterError(
                 f"The Ray cluster {engine} does not answer ({first_line(error)}).",
@@ -76,18 +79,30 @@ def start_local(cpus: int | None = None, gpus: int | None = None, folder: str | 
     # RAY_ADDRESS would turn this into joining.
     address = os.environ.pop("RAY_ADDRESS", None)
     try:
-        ray.init(
-            num_cpus=cpus or usable_cpus(),
-            num_gpus=gpus,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
+        with _own_signals():
+            ray.init(
+                num_cpus=cpus or usable_cpus(),
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=folder,
+            )
     finally:
         if address is not None:
             os.environ["RAY_ADDRESS"] = address
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray has SIGTERM end the driver at once; whoever started the operation has it closed in order."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
 
 
 def _is_connected() -> bool:

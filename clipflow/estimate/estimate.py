@@ -16,6 +16,7 @@ from clipflow.pipeline import Planning, planning
 from clipflow.report import Plan
 from clipflow.spec import JobSpec
 from clipflow.table.sizes import data_bytes
+from clipflow.wish import Wish
 
 _OTHER_COLUMNS = 360
 """Bytes of a row without its vector, captions and attributes, as the demo's table has them."""
@@ -30,6 +31,7 @@ def estimate(
     gpus: float | None = None,
     probe: int = 0,
     rates: Mapping[str, Rate] | None = None,
+    wish: Wish | None = None,
 ) -> tuple[Plan, Estimate]:
     """Plan a job, and say what its run will cost. Nothing is written.
 
@@ -43,7 +45,7 @@ def estimate(
     """
     if probe < 0:
         raise UsageError(f"A probe of {probe} images measures nothing.", "Give a positive number.")
-    with planning(spec, interval, ray, cpus, gpus) as found:
+    with planning(spec, interval, ray, cpus, gpus, wish) as found:
         given = found.assignment
         known = {"bytes_per_row": _assumed_row(given)}
         workers = _workers(found)

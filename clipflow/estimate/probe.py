@@ -1,7 +1,6 @@
 """Rates measured here: some images of the listing through the stages of a run, into a table that is thrown away."""
 
 import logging
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter
@@ -14,6 +13,7 @@ from clipflow.estimate.clocks import rates_of
 from clipflow.estimate.rates import Rate
 from clipflow.pipeline import ready
 from clipflow.report import RunReport
+from clipflow.scratch import Scratch
 from clipflow.subtract import Subtraction
 from clipflow.table.address import TableAddress
 from clipflow.table.commit import Committer
@@ -34,8 +34,8 @@ def probed_rates(assignment: Assignment, left: Subtraction, images: int) -> dict
     """
     report = RunReport(run_id="probe")
     began = perf_counter()
-    with tempfile.TemporaryDirectory(prefix="clipflow-probe-") as folder, left.sample(images) as sample:
-        address = TableAddress.of(f"{folder}/probe.lance")
+    with Scratch("clipflow-probe-") as scratch, left.sample(images) as sample:
+        address = TableAddress.of(str(scratch.path / "probe.lance"))
         given = replace(ready(assignment, report), address=address, run_id=report.run_id)
         with Operation(address, given.record, report) as operation:
             operation.open()

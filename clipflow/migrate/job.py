@@ -20,7 +20,7 @@ from clipflow.table.images import about_images, policy_of
 
 _KEPT = ("name", "limits", "compute", "decode", "retention_days")
 _SETTABLE = ("encoder.", "limits.", "compute.", "table.vector=", "table.commit_rows=", "decode=", "name=")
-CAPTION, MODIFIED = "source caption", "source modified"
+ADDRESS, CAPTION, MODIFIED = "source uri", "source caption", "source modified"
 """Columns of the manifest. Attributes have no blanks in their names."""
 
 
@@ -96,6 +96,7 @@ def _source(dataset: lance.LanceDataset, last: dict[str, Any]) -> dict[str, Any]
     return {
         "kind": "manifest",
         "uri": "migration.parquet",
+        "uri_column": ADDRESS,
         "modified": MODIFIED,
         "attributes": attributes,
         "storage": last.get("source", {}).get("storage", {}),

@@ -6,7 +6,6 @@ new one; whatever was committed to the old table until that moment is carried ov
 """
 
 import logging
-import tempfile
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +14,14 @@ from clipflow.encoders import describe
 from clipflow.errors import ClipflowError, TableError, TooManyFailed
 from clipflow.forget.forget import forget
 from clipflow.interval import Interval
+from clipflow.migrate.history import History
 from clipflow.migrate.job import job_of
 from clipflow.migrate.overlap import retrieval_overlap
 from clipflow.migrate.parts import Part, Parts
 from clipflow.migrate.report import Migration
 from clipflow.pipeline import assign, run
 from clipflow.report import RunReport
+from clipflow.scratch import Scratch
 from clipflow.spec import JobSpec, PolicySpec, StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.carry import carry_reviews
@@ -29,6 +30,7 @@ from clipflow.table.forgotten import Forgotten, read_forgotten
 from clipflow.table.images import about_images, ensure_images, open_images
 from clipflow.table.moved import move, moved_to
 from clipflow.table.runs import Operation, record
+from clipflow.wish import Wish
 
 log = logging.getLogger("clipflow")
 
@@ -94,6 +96,7 @@ class _Tables:
     def __init__(self, old: TableAddress, new: TableAddress, job: JobSpec, ray: str | None, bar: bool | None) -> None:
         self.old, self.new, self.job = old, new, job
         self.ray, self.bar = ray, bar
+        self.wish = Wish()
 
     def parts(self) -> Parts:
         """Questions to the old table as it is now."""
@@ -135,6 +138,7 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
     _hand_over_tombstones(tables, report)
     parts = tables.parts()
     months = parts.all()
+    tables.wish = Wish(amend=History(open_images(tables.old)).amend)
     report.intervals, report.left, todo = len(months), 0, limit
     rows, failed, passing = 0, 0, False
     for part in months:
@@ -154,8 +158,8 @@ def _pass(tables: _Tables, report: Migration, limit: int | None, *, again: bool 
 
 def _fill(tables: _Tables, parts: Parts, part: Part, report: Migration, limit: int | None) -> tuple[int, int]:
     """Run one month; gives how many rows the new table lacked, and how many of them were given to the run."""
-    with tempfile.TemporaryDirectory(prefix="clipflow-") as folder:
-        manifest = Path(folder) / "migration.parquet"
+    with Scratch() as scratch:
+        manifest = scratch.path / "migration.parquet"
         given, lacking = parts.write_lacking(part, manifest, limit)
         if given:
             source = tables.job.source.model_copy(update={"uri": str(manifest)})
@@ -168,7 +172,7 @@ def _fill(tables: _Tables, parts: Parts, part: Part, report: Migration, limit: i
 
 def _run(tables: _Tables, job: JobSpec, interval: Interval | None, report: Migration) -> None:
     try:
-        report.count(run(job, interval=interval, ray=tables.ray, progress=tables.bar).document())
+        report.count(run(job, interval=interval, ray=tables.ray, progress=tables.bar, wish=tables.wish).document())
     except TooManyFailed as error:
         # Rows that failed in the old table too are no fault of this encoder: see `_check`. All is committed.
         report.count(error.report or {})
@@ -211,10 +215,10 @@ def _hand_over_tombstones(tables: _Tables, report: Migration) -> None:
     if open_dataset(tables.new) is None:
         assignment, _ = assign(tables.job, None, run_id="")
         ensure_images(tables.new, assignment.schema, assignment.about)
-    with tempfile.NamedTemporaryFile("w", prefix="clipflow-", suffix=".txt") as file:
-        file.write("\n".join(sorted(more.image_ids | more.contents)))
-        file.flush()
-        forget(tables.new.uri, listed=file.name, storage=tables.job.table.storage)
+    with Scratch() as scratch:
+        listed = scratch.path / "tombstones.txt"
+        listed.write_text("\n".join(sorted(more.image_ids | more.contents)), "utf-8")
+        forget(tables.new.uri, listed=str(listed), storage=tables.job.table.storage)
 
 
 def _spec(old: TableAddress, new: TableAddress, job: JobSpec) -> dict[str, object]:

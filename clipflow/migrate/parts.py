@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from clipflow.database import closed_database
 from clipflow.failures import PASSING
 from clipflow.interval import Interval
-from clipflow.migrate.job import CAPTION, MODIFIED
+from clipflow.migrate.job import ADDRESS, CAPTION, MODIFIED
 from clipflow.query.sql import readable
 from clipflow.schema import REVIEW_COLUMNS, SOURCE_DELETED
 from clipflow.table.address import TableAddress
@@ -85,11 +85,10 @@ class Parts:
             How many rows it names, and how many the new table lacks altogether.
         """
         compared = ", ".join(["image_id", "content_sha256", *(f'"{name}"' for name in self._words)])
-        # An attribute `uri` is the column of addresses itself.
-        others = [name for name in self._words if name not in ("caption", "attr_uri")]
+        others = [name for name in self._words if name != "caption"]
         named = [f'"{name}" AS "{name.removeprefix("attr_")}"' for name in others]
         named += [f'caption AS "{CAPTION}"'] * ("caption" in self._words)
-        columns = ", ".join(["source_uri AS uri", f'source_modified AS "{MODIFIED}"', *named])
+        columns = ", ".join([f'source_uri AS "{ADDRESS}"', f'source_modified AS "{MODIFIED}"', *named])
         with self._database() as db:
             held = ""
             if (new := self._register_new(db)) is not None:

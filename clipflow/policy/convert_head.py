@@ -93,7 +93,7 @@ def convert_head(source: str, target: str, kind: str, encoder: EncoderSpec) -> d
         "kind": kind,
         "source": f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
     }
-    digest = write_head(Path(target).expanduser(), tensors, about)
+    digest = write_head(target, tensors, about)
     return {"head": target, "sha256": digest, "model": info.model, "layers": [list(shape) for shape in wanted], **about}
 
 

@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from clipflow.errors import UsageError
+from clipflow.files import read_file, write_file
+from clipflow.uri import shown
 
 ACTIVATIONS = ("none", "relu")
 OUTPUTS = ("none", "sigmoid")
@@ -43,25 +45,23 @@ class HeadFile:
 
     @classmethod
     def read(cls, path: str) -> Self:
-        """Read and check a file.
+        """Read and check a file, by a path or on S3.
 
         Raises:
             UsageError: There is no such file, or it is no head.
+            StorageUnavailable: Storage did not answer.
         """
-        try:
-            data = Path(path).expanduser().read_bytes()
-        except OSError as error:
-            raise UsageError(f"The head {path} cannot be read ({error.strerror}).", "Check the path.") from error
+        data = read_file(path, "head")
         try:
             tensors = load(data)
             about = _header(data)[0].get("__metadata__", {})
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(
-                f"The head {path} is not a whole safetensors file of numbers.",
+                f"The head {shown(path)} is not a whole safetensors file of numbers.",
                 "Write it with `clipflow convert-head`, or copy it again.",
             ) from error
         for wrong in _faults(tensors, about):
-            raise UsageError(f"{path} is no head: {wrong}.", "See the page policy.md for what a head holds.")
+            raise UsageError(f"{shown(path)} is no head: {wrong}.", "See the page policy.md for what a head holds.")
         count = len([name for name in tensors if name.endswith(".weight")])
         layers = tuple((tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(count))
         scaling = (tensors["mean"], tensors["std"]) if "mean" in tensors else None
@@ -73,15 +73,24 @@ class HeadFile:
         return int(self.layers[0][0].shape[1])
 
 
-def write_head(path: Path, tensors: dict[str, np.ndarray], about: dict[str, str]) -> str:
-    """Write a head's file, whole or not at all; gives the sha256 of its bytes.
+def write_head(path: Path | str, tensors: dict[str, np.ndarray], about: dict[str, str]) -> str:
+    """Write a head's file, by a path or on S3, whole or not at all; gives the sha256 of its bytes.
 
     Raises:
         UsageError: It cannot be written there, or would be no head.
+        StorageUnavailable: Storage did not answer.
     """
     for wrong in _faults(tensors, about):
-        raise UsageError(f"{path} would be no head: {wrong}.", "Check the file that is converted.")
+        raise UsageError(f"{shown(str(path))} would be no head: {wrong}.", "Check the file that is converted.")
     data = _with_metadata(save(tensors), about)
+    if "://" in str(path):
+        write_file(str(path), data, "head")
+    else:
+        _write(Path(path).expanduser(), data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         beside.write_bytes(data)
@@ -89,7 +98,6 @@ def write_head(path: Path, tensors: dict[str, np.ndarray], about: dict[str, str]
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise UsageError(f"{path} cannot be written ({error.strerror}).", "Check the path.") from error
-    return hashlib.sha256(data).hexdigest()
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:

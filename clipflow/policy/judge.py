@@ -80,7 +80,9 @@ def judge(
     standing: Strings | None = None,
     reviews: Strings | None = None,
 ) -> Verdicts:
-    """Verdicts of N rows: failed, else what a human said, else rejected < review < accepted by the strongest rule.
+    """Verdicts of N rows: failed, else rejected where a reason stands, else what a human said, else by the rules.
+
+    Of the rules the strongest decides: rejected before review before accepted.
 
     Args:
         scores: float32 [N] by rule name; NaN fires nothing.
@@ -106,6 +108,9 @@ def judge(
     if reviews is not None:
         for verdict, mask in _by_value(_strings(reviews)):
             status[mask] = verdict
+        # What is not there any more is not shown, whatever a human said of it; the verdict waits in its columns.
+        for _, mask in stands:
+            status[mask] = "rejected"
     status[~fine] = "failed"
     return Verdicts(pa.array(status, pa.string()), _lists(masks, rows), rejects)
 

@@ -26,8 +26,8 @@ def verdicts(policy: PolicySpec, rows: pa.Table) -> Verdicts:
 
     Args:
         rows: With status, reasons, reviewed_verdict, and the columns that the rules score by. A failed row stays
-            failed; `source_deleted` stands until a run finds the object again; a human's verdict outranks both rules
-            and `source_deleted`, so empty its column first to learn what the rules say.
+            failed; `source_deleted` stands until a run finds the object again, and outranks a human's verdict, which
+            outranks the rules: empty its column first to learn what the rules say.
     """
     statuses, reasons = rows.column("status").to_pylist(), rows.column("reasons").to_pylist()
     failures = [names[0] if status == "failed" else None for status, names in zip(statuses, reasons, strict=True)]

@@ -1,32 +1,48 @@
 """Files under a local folder."""
 
 import errno
+import logging
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 
 from clipflow.errors import SourceError
 from clipflow.faults import storage_error
-from clipflow.source.listing import Listed
-from clipflow.uri import encode_name, local_path
+from clipflow.source.exclude import Exclude
+from clipflow.source.listing import Listed, Notes
+from clipflow.uri import file_address, local_path, shown, spellings
+
+log = logging.getLogger("clipflow")
 
 Identity = tuple[int, int]
 
 
-def exists(path: str) -> bool:
-    """Whether a canonical path (percent-encoded where it is not UTF-8) leads to anything."""
-    return os.path.exists(local_path(path))
+def find(uri: str) -> str | None:
+    """The address of what a `file://` address leads to: itself, or the only other spelling of it that leads somewhere.
+
+    None where nothing is there, and where several others are: which was meant then cannot be told.
+    """
+    if os.path.lexists(local_path(uri)):
+        return uri
+    found = {there for one in spellings(uri) if (there := _by_parts(one)) is not None}
+    return found.pop() if len(found) == 1 else None
 
 
-def require(path: str) -> None:
-    """Insist on a canonical path.
+def require(uri: str) -> str:
+    """The address of what is there, see `find`.
 
     Raises:
         SourceError: It leads to nothing.
     """
-    if not exists(path):
-        raise SourceError(f"The folder or file {path!r} does not exist.", "Check the spelling of source.uri.")
+    found = find(uri)
+    if found is None or not os.path.exists(local_path(found)):
+        raise SourceError(
+            f"The folder or file {shown(uri.removeprefix('file://'))!r} does not exist.",
+            "Check the spelling of source.uri.",
+        )
+    return found
 
 
 def state(path: str | bytes) -> tuple[str, int, int]:
@@ -38,34 +54,40 @@ def state(path: str | bytes) -> tuple[str, int, int]:
     return _state(os.stat(path))
 
 
-def walk(root: str, pattern: re.Pattern[str] | None, *, folder_only: bool = False) -> Iterator[Listed]:
+def walk(
+    root: str, pattern: re.Pattern[str] | None, exclude: Exclude, notes: Notes, *, folder_only: bool = False
+) -> Iterator[Listed]:
     """Every regular file under a folder, or the root itself when it is a file.
 
-    Folders are read as a stream, and only the names of folders still to be read are held.
+    Folders are read as a stream, and only the names of folders still to be read are held. A folder below the root that
+    may not be read is noted, and the rest is listed.
 
     Args:
-        root: A canonical path.
-        pattern: What a whole canonical path must match; None lists all.
+        root: A `file://` address.
+        pattern: What a whole path must match; None lists all.
+        exclude: What is left out below the root.
+        notes: Takes what was left out.
         folder_only: The root was written with a slash at its end, so a file of that name does not count.
 
     Raises:
-        SourceError: A folder may not be read.
+        SourceError: The root may not be read.
         StorageUnavailable: The disk or mount failed.
     """
     top = os.fsdecode(local_path(root))
     try:
         found = _stat(top)
     except OSError as error:
-        raise storage_error(error, f"file://{root}", "list") from error
+        raise storage_error(error, root, "list") from error
     if found is None or (stat.S_ISREG(found.st_mode) and folder_only):
         return
     if stat.S_ISREG(found.st_mode):
-        if pattern is None or pattern.match(root):
+        if pattern is None or pattern.match(top):
             yield _listed(top, found)
         return
     if not stat.S_ISDIR(found.st_mode):
         return
     real = os.path.realpath(top)
+    start = len(top.rstrip("/")) + 1
     # Each pending folder knows the folders above it, so that a link back to one of them ends there.
     pending: list[tuple[str, tuple[Identity, ...]]] = [(top, (_identity(found),))]
     while pending:
@@ -73,18 +95,25 @@ def walk(root: str, pattern: re.Pattern[str] | None, *, folder_only: bool = Fals
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
+                    if exclude.leaves_out(entry.path[start:]) or exclude.is_own(file_address(entry.path)):
+                        notes.excluded += 1
+                        continue
                     found = _inside(entry, real)
                     if found is None:
                         continue
                     if stat.S_ISDIR(found.st_mode):
                         if _identity(found) not in above:
                             pending.append((entry.path, (*above, _identity(found))))
-                    elif stat.S_ISREG(found.st_mode) and (pattern is None or pattern.match(encode_name(entry.path))):
+                    elif stat.S_ISREG(found.st_mode) and (pattern is None or pattern.match(entry.path)):
                         yield _listed(entry.path, found)
         except (FileNotFoundError, NotADirectoryError):
             continue  # gone since its parent was read: as if it had never been there
         except OSError as error:
-            raise storage_error(error, f"file://{encode_name(folder)}", "list") from error
+            if not isinstance(error, PermissionError) or folder == top:
+                raise storage_error(error, file_address(folder), "list") from error
+            notes.excluded += 1
+            notes.unreadable.append(f"{file_address(folder)}/")
+            log.warning("list: the folder %s may not be read; what lies in it stays as it is", shown(folder))
 
 
 def _inside(entry: os.DirEntry[str], root: str) -> os.stat_result | None:
@@ -118,4 +147,20 @@ def _state(found: os.stat_result) -> tuple[str, int, int]:
 
 def _listed(path: str, found: os.stat_result) -> Listed:
     etag, size, modified = _state(found)
-    return Listed(f"file://{encode_name(path)}", etag, None, size, modified)
+    return Listed(file_address(path), etag, None, size, modified, changed=found.st_ctime_ns // 1000)
+
+
+def _by_parts(uri: str) -> str | None:
+    """The address with each name of its path composed or decomposed as it is there; None where one is not."""
+    found = "/"
+    for part in os.fsdecode(local_path(uri)).split("/")[1:]:
+        names = [part] if part.isascii() or os.path.lexists(os.path.join(found, part)) else _forms(part)
+        there = [name for name in names if os.path.lexists(os.path.join(found, name))]
+        if len(there) != 1:
+            return None
+        found = os.path.join(found, there[0])
+    return file_address(found)
+
+
+def _forms(name: str) -> list[str]:
+    return list(dict.fromkeys(unicodedata.normalize(form, name) for form in ("NFC", "NFD")))

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from clipflow.faults import failure_kind, storage_error
-from clipflow.source.folder import state
+from clipflow.source.folder import find, state
 from clipflow.source.listing import Listed, microseconds
 from clipflow.storage import Storage
-from clipflow.uri import local_path, scheme, split_s3
+from clipflow.uri import local_path, scheme, spellings, split_s3
 
 _FILES_AT_ONCE = 8
 _HEADS_AT_ONCE = 32
@@ -38,7 +38,10 @@ class States:
             SourceError: The storage as a whole is set up wrongly.
         """
         filled = list(rows)
-        unknown = [at for at, row in enumerate(rows) if row.etag is None]
+        # A name that seems to be percent-encoded is looked for even where the manifest gives its state.
+        unknown = [
+            at for at, row in enumerate(rows) if row.etag is None or (row.uri.startswith("file:") and "%" in row.uri)
+        ]
         files = [at for at in unknown if scheme(rows[at].uri) == "file"]
         objects = [at for at in unknown if scheme(rows[at].uri) == "s3"]
         if files:
@@ -63,26 +66,40 @@ class States:
         return filled
 
     async def _of_object(self, filesystem: Any, row: Listed, free: asyncio.Semaphore) -> Listed:
-        bucket, key = split_s3(row.uri)
+        key = split_s3(row.uri)[1]
         if not key:
             return row
         async with free:
-            try:
-                head = await filesystem._call_s3("head_object", Bucket=bucket, Key=key)
-            except Exception as error:
-                if failure_kind(error) is None:
-                    raise
-                self._count(error, row.uri)
-                return row
-        self._answered = True
-        modified = microseconds(head["LastModified"]) if row.modified is None else row.modified
-        version = head.get("VersionId")
+            found = await self._head(filesystem, row.uri, key)
+            if found is None and not row.uri.isascii():
+                # The same name, composed or decomposed, where just one of the two is there.
+                others = [(one, await self._head(filesystem, one, split_s3(one)[1])) for one in spellings(row.uri)[1:]]
+                there = [(uri, head) for uri, head in others if head]
+                if len(there) == 1:
+                    row, found = row._replace(uri=there[0][0]), there[0][1]
+        if not found:
+            return row
+        stored, version = microseconds(found["LastModified"]), found.get("VersionId")
         return row._replace(
-            etag=head.get("ETag", "").strip('"') or None,
+            etag=found.get("ETag", "").strip('"') or None,
             version=None if version == "null" else version,
-            size=head["ContentLength"],
-            modified=modified,
+            size=found["ContentLength"],
+            modified=stored if row.modified is None else row.modified,
+            stored=stored,
         )
+
+    async def _head(self, filesystem: Any, uri: str, key: str) -> dict[str, Any] | None:
+        """What the store says of an object: None where there is none, nothing where it could not be asked."""
+        try:
+            head: dict[str, Any] = await filesystem._call_s3("head_object", Bucket=split_s3(uri)[0], Key=key)
+        except Exception as error:
+            kind = failure_kind(error)
+            if kind is None:
+                raise
+            self._count(error, uri)
+            return None if kind == "not_found" else {}
+        self._answered = True
+        return head
 
     def _count(self, error: Exception, uri: str) -> None:
         if failure_kind(error) in ("timeout", "network"):
@@ -93,9 +110,19 @@ class States:
             self._answered = True
 
 
+def _seems_encoded(uri: str) -> bool:
+    return "%" in uri and scheme(uri) == "file"
+
+
 def _of_file(row: Listed) -> Listed:
     try:
-        etag, size, modified = state(local_path(row.uri))
+        found = find(row.uri)
+        if found is None:
+            return row
+        row = row._replace(uri=found)
+        if row.etag is not None:
+            return row
+        etag, size, modified = state(local_path(found))
     except (OSError, ValueError):
         return row
     return row._replace(etag=etag, size=size, modified=modified if row.modified is None else row.modified)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from clipflow.errors import IntervalError
-from clipflow.interval import Interval, fixed_root, render
+from clipflow.interval import Interval, every_time, fixed_root, render
 from clipflow.source.listing import microseconds
 from clipflow.spec import SourceSpec
 
@@ -28,13 +28,18 @@ class Window:
     end: int = sys.maxsize
 
     @classmethod
-    def of(cls, source: SourceSpec, interval: Interval | None) -> Self:
+    def of(cls, source: SourceSpec, interval: Interval | None, *, whole: bool = False) -> Self:
         """The window that a source and an interval make.
+
+        Args:
+            whole: All that the source ever lists, whatever its window: of a path in time the addresses of every moment.
 
         Raises:
             IntervalError: `window: path` without an interval.
             JobFileError: The path pattern is wrong.
         """
+        if whole:
+            return cls((every_time(source.uri) if source.window == "path" else source.uri,))
         if source.window == "path":
             if interval is None:
                 raise IntervalError(

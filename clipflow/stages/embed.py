@@ -126,6 +126,7 @@ class Embed:
             "outcome": outcomes,
             "embedded_at": embedded_at,
             "judged_at": [now] * len(rows),
+            "status_at": [now] * len(rows),
             "policy_id": [policy.policy_id] * len(rows),
             "precision": [self._encoder.precision if there == "embedded" else None for there in outcomes],
         }

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.stages.prepare import Fetched, Prepare
-from clipflow.subtract import FETCH
+from clipflow.subtract import REFRESH
 
 BATCH_ROWS = 64
 BATCH_BYTES = 32_000_000
@@ -26,7 +26,7 @@ def batches(work: Iterable[pa.Table], rows: int = BATCH_ROWS, most: int = BATCH_
     """
     for table in work:
         sizes = pc.if_else(
-            pc.equal(table.column("action"), FETCH), table.column("source_size").fill_null(_UNKNOWN_BYTES), 0
+            pc.not_equal(table.column("action"), REFRESH), table.column("source_size").fill_null(_UNKNOWN_BYTES), 0
         )
         begin = held = 0
         for at, size in enumerate(sizes.to_pylist()):

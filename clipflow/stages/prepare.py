@@ -8,12 +8,14 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from clipflow.assignment import Assignment
-from clipflow.failures import ImageFailure
+from clipflow.decode.revision import decoder_revision
+from clipflow.failures import DECODED, LIMITS, ImageFailure
 from clipflow.fetch import Fetcher
+from clipflow.spec import Limits
 from clipflow.stages.flight import Row, in_flight
 from clipflow.stages.pixels import ToPixels
 from clipflow.storage import Storage
-from clipflow.subtract import REFRESH
+from clipflow.subtract import REDECODE, REFRESH
 from clipflow.table.known import KnownBytes
 from clipflow.version import __version__
 
@@ -70,6 +72,8 @@ class Prepare:
             "interval_start": interval.start if interval else None,
             "interval_end": interval.end if interval else None,
             "encoder_id": self._given.info.encoder_id,
+            "source_id": item["source_id"] or self._given.spec.source.source_id,
+            "first_seen_at": item["first_seen_at"] or self._given.began,
             "clipflow_version": __version__,
         }
 
@@ -84,15 +88,18 @@ class Prepare:
     def _fetch(self, rows: Sequence[Row]) -> None:
         for row, data in zip(rows, self._fetcher.fetch_many([row["source_uri"] for row in rows]), strict=True):
             if isinstance(data, ImageFailure):
-                _fail(row, data.code)
+                self._fail(row, data.code)
                 continue
-            row["content_sha256"] = hashlib.sha256(data).hexdigest()
-            row["data"] = data
+            row["content_sha256"] = hashlib.sha256(data.data).hexdigest()
+            row["data"] = data.data
+            # A bucket that keeps versions lists none of them by prefix; this is the one that was read.
+            row["source_version"] = data.version or row["source_version"]
             if row["source_size"] is None:
-                row["source_size"] = len(data)
-        known = self._known.by_content(row["content_sha256"] for row in rows if "data" in row)
-        for row in rows:
-            if row.get("content_sha256") in known:
+                row["source_size"] = len(data.data)
+        asked = [row for row in rows if "data" in row and row["action"] != REDECODE]
+        known = self._known.by_content(row["content_sha256"] for row in asked)
+        for row in asked:
+            if row["content_sha256"] in known:
                 del row["data"]
                 _reuse(row, known[row["content_sha256"]])
 
@@ -100,11 +107,18 @@ class Prepare:
         try:
             row |= self._to_pixels(row.pop("data")) | {"outcome": "embedded"}
         except ImageFailure as failure:
-            _fail(row, failure.code)
+            self._fail(row, failure.code)
+
+    def _fail(self, row: Row, code: str) -> None:
+        under = failed_under(code, self._given.spec.limits)
+        row |= {"reasons": [code], "outcome": "failed", "failed_under": under}
 
 
-def _fail(row: Row, code: str) -> None:
-    row |= {"reasons": [code], "outcome": "failed"}
+def failed_under(code: str, limits: Limits) -> str | None:
+    """What a failure depends on, as its row keeps it: the limit, the decoder's revision, or nothing of the kind."""
+    if code in LIMITS:
+        return str(int(getattr(limits, LIMITS[code])))
+    return str(decoder_revision()) if code in DECODED else None
 
 
 def _reuse(row: Row, known: Row) -> None:

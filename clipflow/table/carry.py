@@ -1,7 +1,6 @@
 """Reviews carried from one table to another: a human's verdict holds for the bytes, whatever made the vector."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import lance
 import pyarrow as pa
@@ -14,6 +13,7 @@ from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import about_images, policy_of
 from clipflow.table.replace import replace_rows, whole_rows
 from clipflow.table.runs import Operation
+from clipflow.table.verdict_times import with_verdict
 
 
 def carry_reviews(address: TableAddress, batches: Iterable[pa.Table], operation: Operation) -> int:
@@ -42,8 +42,7 @@ def _carry(address: TableAddress, batch: pa.Table, operation: Operation) -> int:
         given = [said[key] for key in rows.column("image_id").to_pylist()]
         rows = with_columns(rows, {name: [row[name] for row in given] for name in REVIEW_COLUMNS})
         found = verdicts(policy_of(about_images(dataset)), rows)
-        judged_at = [datetime.now(UTC)] * len(rows)
-        rows = with_columns(rows, {"status": found.status, "reasons": found.reasons, "judged_at": judged_at})
+        rows = with_verdict(rows, found.status, found.reasons)
         changed = len(rows)
         return replace_rows(address, dataset, rows)
 

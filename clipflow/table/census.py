@@ -11,10 +11,11 @@ import pyarrow.compute as pc
 from clipflow.policy.check import match_columns, score_columns
 from clipflow.policy.scorers.base import Evidence, Floats
 from clipflow.policy.scorers.duplicate import NOBODY, Bools, Places
-from clipflow.schema import MEASURES, SOURCE_DELETED
+from clipflow.schema import MEASURES, SOURCE_DELETED, TIME
 from clipflow.spec import PolicySpec
+from clipflow.table.first_seen import FIRST_SEEN_COLUMNS, first_seen_column, is_by_first_seen, ranks
 
-_READ = ("image_id", "source_modified", "status", "reasons", "reviewed_verdict", "policy_id")
+_READ = ("image_id", "source_modified", "first_seen_at", "status", "reasons", "reviewed_verdict", "policy_id")
 _BLOCK = 4_096
 
 
@@ -23,7 +24,8 @@ class Census:
 
     Attributes:
         there: How many of them the dataset holds.
-        rank: int64 [N], the place of each row in the order (source_modified, image_id): smaller is earlier.
+        rank: int64 [N], the place of each row in the order (first_seen_at, image_id): smaller is earlier. Of a table
+            from before that column, until it is judged, in the order (source_modified, image_id).
         present: bool [N], rows that do not leave.
         embedded: bool [N], those of them that have a vector.
         coming: bool [N], rows that the dataset does not hold yet.
@@ -38,6 +40,7 @@ class Census:
         policy: Whose scores are read; columns that are missing are null.
         coming: Rows to be added, with the columns of the table.
         leaving: Row addresses of the dataset that are removed with the same commit.
+        by_first_seen: The order of the rows; None takes the table's.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Census:
         policy: PolicySpec,
         coming: pa.Table | None = None,
         leaving: Collection[int] = (),
+        by_first_seen: bool | None = None,
     ) -> None:
         self._dataset, self._new = dataset, coming
+        self.by_first_seen = is_by_first_seen(dataset) if by_first_seen is None else by_first_seen
         names = [*_READ, *MEASURES, *score_columns(policy), *match_columns(policy)]
         names = [name for name in names if name in dataset.schema.names]
         held = dataset.to_table(columns=names, with_row_address=True, with_row_id=True)
@@ -65,7 +70,7 @@ class Census:
         self.embedded = self.present & ~failed.to_numpy(zero_copy_only=False)
         self.failures, self.standing = _codes(self._column("reasons"), failed)
         self.reviews = self.strings("reviewed_verdict")
-        self.rank = self._ranks()
+        self.rank = ranks(self._moments(), self.image_id)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -80,6 +85,12 @@ class Census:
         """Bool [N]: rows that can be originals, as far as rules do not matter."""
         rejected = pc.equal(self.reviews, "rejected").fill_null(False).to_numpy(zero_copy_only=False)
         return np.asarray(self.embedded & ~rejected & self.standing.is_null().to_numpy(zero_copy_only=False))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the table has at this version."""
+        names: list[str] = self._dataset.schema.names
+        return names
 
     def strings(self, name: str) -> pa.Array:
         """A column of texts [N]; nulls where the table has no such column."""
@@ -155,13 +166,20 @@ class Census:
         column = self._rows.column(name)
         return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
-    def _ranks(self) -> Places:
-        keys = self._rows.select(["source_modified", "image_id"])
-        by = [("source_modified", "ascending", "at_start"), ("image_id", "ascending", "at_start")]
-        order = pc.sort_indices(keys, sort_keys=by).to_numpy()
-        ranks = np.empty(len(self), np.int64)
-        ranks[order] = np.arange(len(self))
-        return ranks
+    def _moments(self) -> pa.Array:
+        if not self.by_first_seen:
+            return self._column("source_modified")
+        seen = self._column("first_seen_at") if "first_seen_at" in self._rows.column_names else None
+        if seen is not None and not seen.null_count:
+            return seen
+        # Rows from before the column, which a rewrite leaves as they are.
+        columns = [name for name in FIRST_SEEN_COLUMNS if name in self._dataset.schema.names]
+        rows = self._dataset.to_table(columns=columns)
+        if self._new is not None:
+            rows = pa.concat_tables([rows, self._new.select(columns).cast(rows.schema)])
+        if "first_seen_at" not in columns:
+            rows = rows.append_column("first_seen_at", pa.nulls(len(rows), TIME))
+        return first_seen_column(rows)
 
 
 def _codes(reasons: pa.Array, failed: pa.Array) -> tuple[pa.Array, pa.Array]:

@@ -4,10 +4,11 @@ Every rule about several writers of one table stands here, so that the main flow
 
 - a row of the table that planning saw is replaced; one that another run wrote meanwhile stays
   when its source is newer, or as new and its vector or failure came later;
-- a passing failure never replaces a row that has a vector;
+- a passing failure never replaces a row that has a vector: it is counted in that row;
 - a human's verdict is handed over when the bytes are the same, and so are a caption and attributes
   that the job does not declare, whatever the bytes;
 - what was forgotten does not return;
+- no key lands twice from one run, whatever went wrong before;
 - a run whose policy is no longer the table's, or whose row was closed, commits nothing;
 - rows staged for another set of columns are staged again, and files that no version names go;
 - rows are told from their duplicates, and later ones that they precede are judged again.
@@ -23,17 +24,19 @@ from lance.file import LanceFileReader
 from lance.fragment import FragmentMetadata
 
 from clipflow.assignment import Assignment
-from clipflow.columns import with_values
+from clipflow.columns import with_columns, with_values
 from clipflow.errors import PolicyChanged, StagedFilesGone
 from clipflow.policy.settle import has_duplicates
 from clipflow.schema import REVIEW_COLUMNS
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import metadata
 from clipflow.table.decision import Decision, Landed
-from clipflow.table.existing import Existing, Planned, Row
+from clipflow.table.existing import Existing, Planned, Row, among
+from clipflow.table.first_seen import FIRST_SEEN_COLUMNS
 from clipflow.table.forgotten import read_forgotten
 from clipflow.table.guard import Change, guarded_commit
 from clipflow.table.images import scores_of
+from clipflow.table.key_set import KeySet
 from clipflow.table.moved import ensure_in_place
 from clipflow.table.places import Places, PlaceSet, firsts
 from clipflow.table.runs import Operation
@@ -45,9 +48,10 @@ log = logging.getLogger("clipflow")
 _EXISTING = [
     "image_id",
     "run_id",
-    "source_modified",
-    "embedded_at",
+    *FIRST_SEEN_COLUMNS,
     "status",
+    "status_at",
+    "judged_at",
     "reasons",
     "content_sha256",
     *REVIEW_COLUMNS,
@@ -67,6 +71,7 @@ class Committer:
         self._given, self._operation = given, operation
         self._existing = Existing(planned or Planned())
         self._landed = PlaceSet()
+        self._keys = KeySet()
 
     def commit(self, receipts: Sequence[Receipt]) -> Landed:
         """Make staged rows visible in one version.
@@ -82,6 +87,8 @@ class Committer:
         places = keys.column("place").to_numpy()
         # A stage that ran twice; the first of the two was counted.
         fresh = firsts(places) & ~self._landed.holds(places)
+        ids = keys.column("image_id").filter(pa.array(fresh))
+        self._keys.ensure_new(ids)
 
         def decide(dataset: lance.LanceDataset) -> Change:
             nonlocal landed, change, read_version, alone
@@ -98,10 +105,13 @@ class Committer:
             for receipt, keep, _ in decided:
                 if len(keep):
                     _check_files(address, receipt)
+            tried = _tried(dataset, decision)
             if has_duplicates(given.spec.policy):
-                change, alone = _settle(given, dataset, decided, decision.removed, landed)
+                change, alone = _settle(given, dataset, decided, tried, decision.removed, landed)
             else:
                 change = Change(removed=decision.removed)
+                if len(tried):
+                    change.new.extend(write_rows(tried, address, dataset))
                 for receipt, keep, patches in decided:
                     if len(keep) == len(receipt.keys) and not patches and _fits(receipt, dataset):
                         change.new.extend(receipt.fragments)
@@ -113,6 +123,7 @@ class Committer:
         dataset = guarded_commit(address, address.images, decide, self._operation.properties)
         landed.version = dataset.version
         self._landed.add(places)
+        self._keys.add(ids)
         if alone:
             self._existing.committed(dataset, read_version)
         if unused := written - set(_files(address, change.new)):
@@ -126,6 +137,7 @@ def _settle(
     given: Assignment,
     dataset: lance.LanceDataset,
     decided: Sequence[tuple[Receipt, Places, dict[int, Row]]],
+    tried: pa.Table,
     removed: Sequence[int],
     landed: Landed,
 ) -> tuple[Change, bool]:
@@ -135,13 +147,28 @@ def _settle(
     the row that a later commit of this run is to replace.
     """
     parts = [_staged(given.address, receipt, keep, patches) for receipt, keep, patches in decided if len(keep)]
+    rows = sum(map(len, parts))
+    parts += [tried] * bool(len(tried))
     if not parts:
         return Change(), True
     coming = pa.concat_tables([fit(part, dataset.schema.remove_metadata()) for part in parts])
     together = settle_rows(dataset, given.spec.policy, given.prepared, coming, removed)
-    landed.count_again(coming, together.rows.slice(0, together.came))
+    landed.count_again(coming.slice(0, rows), together.rows.slice(0, rows))
     change = Change(write_rows(together.rows, given.address, dataset), list(together.leaving))
     return change, len(together.rows) == together.came
+
+
+def _tried(dataset: lance.LanceDataset, decision: Decision) -> pa.Table:
+    """Copies of rows that stay, in which a trial in vain is counted; the rows themselves leave."""
+    if not decision.tried:
+        return dataset.schema.empty_table()
+    rows = dataset.to_table(filter=among(decision.tried), with_row_address=True, with_row_id=True)
+    trials = [decision.tried[key] for key in rows.column("_rowid").to_pylist()]
+    decision.removed += rows.column("_rowaddr").to_pylist()
+    rows = rows.drop_columns(["_rowaddr", "_rowid"])
+    return with_columns(
+        rows, {"attempts": [attempts for attempts, _ in trials], "failed_under": [code for _, code in trials]}
+    )
 
 
 def _files(address: TableAddress, fragments: Sequence[FragmentMetadata]) -> list[str]:

@@ -70,11 +70,17 @@ def ensure_columns(address: TableAddress, uri: str, schema: pa.Schema) -> lance.
 
     Raises:
         CommitContention: Others kept changing it.
+        TableError: A name differs only in case from one that is there.
     """
     for _ in range(_ALTER_ATTEMPTS):
         dataset = open_dataset(address, uri)
         if dataset is None:
             raise as_ours(FileNotFoundError(uri), uri)
+        alike = {name.lower(): name for name in dataset.schema.names}
+        for name in schema.names:
+            if (there := alike.get(name.lower(), name)) != name and name not in dataset.schema.names:
+                what = f"{name} differs from it only in case, which SQL does not tell apart"
+                raise TableError(f"{uri} has the column {there}; {what}.", "Spell it as the table does.")
         missing = [pa.field(field.name, field.type) for field in schema if field.name not in dataset.schema.names]
         if not missing:
             return dataset

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipflow.failures import PASSING
+from clipflow.failures import NOT_FOUND, PASSING
 from clipflow.schema import REVIEW_COLUMNS
 from clipflow.table.existing import Row
+from clipflow.table.first_seen import first_seen
 from clipflow.table.forgotten import Forgotten
 from clipflow.table.places import Bools, Places
 
@@ -27,12 +28,14 @@ class Landed:
         outcomes: Images by what became of them.
         statuses: Rows that were embedded or reused, by verdict.
         reasons: Rule names and failure codes.
+        missing: (image_id, source_uri, run_id) of rows whose vector stays though nothing is found there any more.
     """
 
     version: int
     outcomes: Counter[str] = field(default_factory=Counter)
     statuses: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    missing: list[tuple[str, str, str]] = field(default_factory=list)
 
     def count_again(self, before: pa.Table, after: pa.Table) -> None:
         """Take over other verdicts of the same landed rows."""
@@ -66,6 +69,8 @@ class Decision:
         self._forgotten = forgotten
         self._landed = landed
         self.removed: list[int] = []
+        self.tried: dict[int, tuple[int, str]] = {}
+        """Of rows that stay, by row id: how often they were tried in vain since, and the code."""
 
     def of(self, keys: pa.Table, fresh: Bools) -> tuple[Places, dict[int, Row]]:
         """The offsets of the rows that land, and what they take over from the rows they replace, by offset.
@@ -81,7 +86,7 @@ class Decision:
         patches: dict[int, Row] = {}
         offsets = np.flatnonzero(special)
         for offset, staged in zip(offsets.tolist(), keys.take(pa.array(offsets)).to_pylist(), strict=True):
-            there = self._existing.get(staged["image_id"])
+            there = self._existing.get(staged["image_id"]) or self._existing.get(staged["former_id"])
             if there is not None and there["run_id"] == self._run_id:
                 # They landed by a commit whose answer was lost.
                 self._count(staged["outcome"], staged | {"status": there["status"]})
@@ -94,12 +99,15 @@ class Decision:
                     if patch := self._handed_over(staged, there):
                         patches[offset] = patch
                         staged["status"] = patch.get("status", staged["status"])
+            elif there is not None and outcome == "failed":
+                self._note_trial(staged, there)
             self._count(outcome, staged)
         return np.sort(np.append(np.flatnonzero(plain), np.array(keep, np.int64))), patches
 
     def _are_special(self, keys: pa.Table) -> Bools:
         """Bool [N]: rows that more must be asked of than what they are."""
         held = pc.is_in(keys.column("image_id"), self._ids).to_numpy()
+        held = held | keys.column("former_id").is_valid().to_numpy()
         for name, hashes in (("image_id", self._forgotten.image_ids), ("content_sha256", self._forgotten.contents)):
             if hashes:
                 held = held | np.fromiter((value in hashes for value in keys.column(name).to_pylist()), bool, len(keys))
@@ -113,7 +121,8 @@ class Decision:
         self._landed.reasons.update(_counts(pc.list_flatten(rows.column("reasons"))))
 
     def _outcome(self, staged: Row, there: Row | None) -> tuple[str, bool]:
-        if self._forgotten.covers(staged["image_id"], staged["content_sha256"]):
+        ids = (staged["image_id"], staged["former_id"])
+        if any(self._forgotten.covers(key, staged["content_sha256"]) for key in ids):
             return "forgotten", False
         if there is None:
             return staged["outcome"], True
@@ -123,12 +132,24 @@ class Decision:
 
     def _handed_over(self, staged: Row, there: Row) -> Row:
         patch = {name: there[name] for name in self._kept if there[name] is not None}
-        if there["reviewed_verdict"] is not None and there["content_sha256"] == staged["content_sha256"]:
+        same_bytes = there["content_sha256"] == staged["content_sha256"]
+        if same_bytes and (seen := first_seen(there)) != staged["first_seen_at"]:
+            patch["first_seen_at"] = seen
+        if there["reviewed_verdict"] is not None and same_bytes:
             patch |= {name: there[name] for name in REVIEW_COLUMNS}
             if staged["status"] != "failed":
                 # What has no vector stays failed; the verdict waits in its columns.
                 patch["status"] = there["reviewed_verdict"]
+        if patch.get("status", staged["status"]) == there["status"]:
+            patch["status_at"] = there["status_at"] or there["judged_at"]
         return patch
+
+    def _note_trial(self, staged: Row, there: Row) -> None:
+        """A failure of the moment never replaces a vector; it is counted in the row that stays."""
+        code = staged["reasons"][0]
+        self.tried[there["_rowid"]] = (staged["attempts"], code)
+        if code == NOT_FOUND:
+            self._landed.missing.append((there["image_id"], there["source_uri"], there["run_id"]))
 
     def _count(self, outcome: str, staged: Row) -> None:
         self._landed.outcomes[outcome] += 1

@@ -5,7 +5,7 @@ for as long as nobody replaces the row. What planning did not see was written si
 versions come. So a commit costs what it changes and what others changed, and not what the table holds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -63,7 +63,7 @@ class Existing:
         self._others = _OTHERS.empty_table()
 
     def under(self, dataset: lance.LanceDataset, keys: pa.Table, columns: Sequence[str]) -> dict[str, Row]:
-        """The table's rows under staged ids, by image_id, each with its `_rowaddr`.
+        """The table's rows under staged ids, by image_id, each with its `_rowaddr` and `_rowid`.
 
         Args:
             dataset: At its latest version.
@@ -78,7 +78,7 @@ class Existing:
             asked += written.column("_rowid").to_pylist()
         if not asked:
             return {}
-        rows = dataset.to_table(columns=list(columns), filter=_among(asked), with_row_address=True)
+        rows = dataset.to_table(columns=list(columns), filter=among(asked), with_row_address=True, with_row_id=True)
         return {row["image_id"]: row for row in rows.to_pylist()}
 
     def committed(self, dataset: lance.LanceDataset, read_version: int) -> None:
@@ -108,5 +108,6 @@ class Existing:
         self._seen = now
 
 
-def _among(row_ids: Sequence[int]) -> str:
+def among(row_ids: Collection[int]) -> str:
+    """The condition that names rows by their ids."""
     return f"_rowid IN ({','.join(map(str, row_ids))})"

@@ -7,6 +7,7 @@ import lance
 import pyarrow as pa
 
 from clipflow.errors import EncoderMismatch, PolicyError, TableError
+from clipflow.schema import COLUMNS
 from clipflow.spec import PolicySpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import ensure_columns, ensure_dataset, metadata, open_dataset
@@ -98,6 +99,11 @@ def ensure_images(address: TableAddress, schema: pa.Schema, about: dict[str, str
     dataset = ensure_dataset(address, address.images, schema.with_metadata(about))
     check_images(dataset, schema, about)
     return ensure_columns(address, address.images, schema)
+
+
+def ensure_fixed_columns(address: TableAddress) -> None:
+    """Add the columns of `schema.COLUMNS` that a table of an older version lacks."""
+    ensure_columns(address, address.images, pa.schema([pa.field(one.name, one.type) for one in COLUMNS]))
 
 
 def _encoder(about: dict[str, str]) -> str:

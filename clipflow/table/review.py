@@ -9,20 +9,21 @@ from typing import Any, Literal
 import lance
 import pyarrow as pa
 
-from clipflow.columns import with_columns
+from clipflow.columns import with_columns, with_values
 from clipflow.errors import ClipflowError, UsageError
 from clipflow.policy.verdict import verdicts
 from clipflow.report import RunReport
-from clipflow.schema import REVIEW_COLUMNS
+from clipflow.schema import REVIEW_COLUMNS, SOURCE_DELETED
 from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.guard import Change, guarded_commit
-from clipflow.table.images import about_images, open_images, policy_of
+from clipflow.table.images import about_images, ensure_fixed_columns, open_images, policy_of
 from clipflow.table.lookup import find_ids
 from clipflow.table.moved import current, ensure_in_place
 from clipflow.table.queue import IN_QUEUE
 from clipflow.table.replace import replace_rows, whole_rows
 from clipflow.table.runs import Operation, record
+from clipflow.table.verdict_times import with_verdict
 
 Verdict = Literal["accepted", "rejected"]
 
@@ -113,6 +114,7 @@ def review(table: str, images: Sequence[str], given: Review, *, storage: Storage
         with Operation(address, record("review", report.run_id, spec, about), clock) as operation:
             operation.note(verdict=given.verdict or "withdrawn", by=given.by.strip(), rows=report.rows)
             operation.open()
+            ensure_fixed_columns(address)
             with clock.clock("commit"):
                 _commit(address, ids, given, operation, report)
             clock.version = report.version
@@ -157,15 +159,17 @@ def _reviewed(rows: pa.Table, given: Review, dataset: lance.LanceDataset) -> pa.
         rows = rows.filter(rows.column("reviewed_verdict").is_valid())
         rows = with_columns(rows, dict.fromkeys(REVIEW_COLUMNS, [None] * len(rows)))
         found = verdicts(policy_of(about_images(dataset)), rows)
-        values: dict[str, Any] = {"status": found.status, "reasons": found.reasons}
-    else:
-        said = {
-            "status": given.verdict,
-            "reviewed_verdict": given.verdict,
-            "reviewed_by": given.by.strip(),
-            "reviewed_why": given.why.strip(),
-        }
-        there = rows.select(list(said)).to_pylist()
-        rows = rows.filter(pa.array([row != said for row in there], pa.bool_()))
-        values = {name: [value] * len(rows) for name, value in (said | {"reviewed_at": now}).items()}
-    return with_columns(rows, {**values, "judged_at": [now] * len(rows)})
+        # Nothing else tells when a verdict was withdrawn.
+        return with_values(with_verdict(rows, found.status, found.reasons), "judged_at", [now] * len(rows))
+    said = {
+        "reviewed_verdict": given.verdict,
+        "reviewed_by": given.by.strip(),
+        "reviewed_why": given.why.strip(),
+    }
+    there = rows.select(list(said)).to_pylist()
+    rows = rows.filter(pa.array([row != said for row in there], pa.bool_()))
+    rows = with_columns(rows, {name: [value] * len(rows) for name, value in (said | {"reviewed_at": now}).items()})
+    reasons = rows.column("reasons").to_pylist()
+    # What is not there any more stays away; the verdict waits in its columns until the object returns.
+    status = ["rejected" if SOURCE_DELETED in names else given.verdict for names in reasons]
+    return with_verdict(rows, status, reasons)

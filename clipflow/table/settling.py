@@ -25,6 +25,7 @@ from clipflow.table.dataset import metadata
 from clipflow.table.guard import Change
 from clipflow.table.images import policy_of
 from clipflow.table.stage import write_rows
+from clipflow.table.verdict_times import TIMES, status_times
 
 # The same number, computed in another order of sums, may differ in its last bits.
 _SAME = 2e-7
@@ -62,12 +63,29 @@ def settle_rows(
     settled = settle(policy, prepared, census, Start.stored(policy, census))
     places = np.flatnonzero(differing(census, settled) & ~census.coming)
     came = np.arange(census.there, len(census))
-    rows = with_settled(coming, census, settled, came)
+    rows = _with_former_times(with_settled(coming, census, settled, came), census)
     if len(places):
-        others = with_settled(census.rows(places), census, settled, places)
+        before = census.rows(places)
+        others = with_settled(before, census, settled, places)
         others = with_values(others, "judged_at", [datetime.now(UTC)] * len(others))
+        if "status_at" in others.column_names:
+            others = with_values(others, "status_at", status_times(before, others.column("status")))
         rows = pa.concat_tables([rows, others.select(rows.column_names).cast(rows.schema)])
     return Together(rows, [*leaving, *census.addresses[places].tolist()], len(came))
+
+
+def _with_former_times(rows: pa.Table, census: Census) -> pa.Table:
+    """Rows that come in the place of others keep the time of their status, where it is what the other had."""
+    places = np.flatnonzero(~census.present)
+    # Tables of older versions get the column with the next run.
+    if not len(places) or "status_at" not in rows.column_names:
+        return rows
+    before = census.rows(places, ["image_id", *TIMES])
+    at = pc.index_in(rows.column("image_id"), before.column("image_id").combine_chunks())
+    at = at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at
+    known = at.is_valid()
+    then = status_times(before.take(at.fill_null(0)), rows.column("status"))
+    return with_values(rows, "status_at", pc.if_else(known, then, rows.column("status_at").combine_chunks()))
 
 
 def settled_change(

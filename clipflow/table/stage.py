@@ -29,9 +29,13 @@ KEYS = pa.schema(
         pa.field("content_sha256", pa.string()),
         pa.field("source_modified", TIME),
         pa.field("embedded_at", TIME),
+        pa.field("attempts", pa.int32()),
+        pa.field("first_seen_at", TIME),
         # The run that wrote the row which planning saw, if any: replacing just that row is what was planned.
         pa.field("prior_run_id", pa.string()),
         pa.field("prior_row_id", pa.uint64()),
+        # Of a path that is not UTF-8 the id under its former spelling, where planning saw such a row of it.
+        pa.field("former_id", pa.string()),
         # Where the row stands in the run's work: each place lands once, even if a stage ran twice.
         pa.field("place", pa.int64()),
     ]

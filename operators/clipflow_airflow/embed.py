@@ -8,6 +8,7 @@ import yaml
 from airflow.sdk import Context
 
 from clipflow.errors import ClipflowError
+from clipflow.interval import Interval
 from clipflow.jobfile import read_job, read_text
 from clipflow.spec import JobSpec
 from clipflow_airflow.operator import ClipflowOperator
@@ -26,12 +27,16 @@ class EmbedImagesOperator(ClipflowOperator):
         window: Instead of the job's `source.window`: all, modified or path.
         interval: Start and end instead of the run's data interval; two empty strings are unbounded.
         sets: Changes to the job, each `a.b=YAML`.
+        retry: Failure codes whose images are tried again by hand.
+        redecode: Formats, such as `bmp`, whose images an older decoder decoded and that are decoded again.
+        reconcile: List the whole source, whatever window and interval, and withdraw rows whose object is gone.
+        fail_on_empty: Nothing listed is an error; a retry can help.
         ray: With `local` only: none, local or an address; unset, the engine chooses by the number of images.
         progress: With `local` only: whether to draw a bar; unset, on a terminal only, and log lines elsewhere.
         **kwargs: `conn_id`, `deferrable` (see ClipflowOperator), and what every operator takes.
     """
 
-    template_fields: Sequence[str] = ("job", "conn_id", "window", "interval", "sets")
+    template_fields: Sequence[str] = ("job", "conn_id", "window", "interval", "sets", "retry", "redecode")
     template_fields_renderers: ClassVar[dict[str, str]] = {"job": "yaml"}
     # A path says little: once it is read, Airflow shows the job itself.
     overwrite_rtif_after_execution = True
@@ -43,6 +48,10 @@ class EmbedImagesOperator(ClipflowOperator):
         window: str | None = None,
         interval: tuple[str, str] | None = None,
         sets: Sequence[str] = (),
+        retry: Sequence[str] = (),
+        redecode: Sequence[str] = (),
+        reconcile: bool = False,
+        fail_on_empty: bool = False,
         ray: str | None = None,
         progress: bool | None = None,
         **kwargs: Any,
@@ -52,16 +61,23 @@ class EmbedImagesOperator(ClipflowOperator):
         self.window = window
         self.interval = interval
         self.sets = sets
+        self.retry = retry
+        self.redecode = redecode
+        self.reconcile = reconcile
+        self.fail_on_empty = fail_on_empty
         self.ray = ray
         self.progress = progress
 
     def command(self, context: Context) -> Command:
         """`clipflow run`; the job travels in the environment, where no shell reads it."""
         spec = self._spec(context)
-        interval = interval_of(context, spec.source.window, self.interval)
+        interval = self._interval(context, spec)
         words = ["run", f"env:{JOB_VARIABLE}", "--ray", "auto", "--json"]
         if interval is not None:
             words += ["--interval", interval.start.isoformat(), interval.end.isoformat()]
+        words += ["--retry", ",".join(self.retry)] * bool(self.retry)
+        words += ["--redecode", ",".join(self.redecode)] * bool(self.redecode)
+        words += ["--reconcile"] * self.reconcile + ["--fail-on-empty"] * self.fail_on_empty
         return Command(
             words=words,
             variables={JOB_VARIABLE: json.dumps(spec.body(), separators=(",", ":"))},
@@ -71,10 +87,14 @@ class EmbedImagesOperator(ClipflowOperator):
     def here(self, context: Context) -> Report:
         """`clipflow.run`, with a bar or log lines."""
         import clipflow
+        from clipflow.wish import Wish
 
         spec = self._spec(context)
-        interval = interval_of(context, spec.source.window, self.interval)
-        return clipflow.run(spec, interval=interval, ray=self.ray, progress=self.progress).document()
+        interval = self._interval(context, spec)
+        wish = Wish.of(
+            retry=self.retry, redecode=self.redecode, reconcile=self.reconcile, fail_on_empty=self.fail_on_empty
+        )
+        return clipflow.run(spec, interval=interval, ray=self.ray, progress=self.progress, wish=wish).document()
 
     def complete(self, context: Context, event: Mapping[str, Any]) -> Report:
         """Go on after the trigger."""
@@ -84,6 +104,10 @@ class EmbedImagesOperator(ClipflowOperator):
             # The job is over, and its file may be gone meanwhile: there is nothing to show then.
             self.log.debug("The job file cannot be read any more")
         return super().complete(context, event)
+
+    def _interval(self, context: Context, spec: JobSpec) -> Interval | None:
+        """The interval of the run; none where the whole source is listed."""
+        return None if self.reconcile else interval_of(context, spec.source.window, self.interval)
 
     def _spec(self, context: Context) -> JobSpec:
         sets = [*self.sets, *([f"source.window={self.window}"] if self.window else [])]

@@ -10,13 +10,16 @@ import threading
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from airflow.sdk import Asset, BaseOperator, Context
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, TaskDeferralError, TaskDeferralTimeout
+from airflow.sdk.log import mask_secret
 
 from clipflow.errors import ClipflowError
+from clipflow_airflow import driver
 from clipflow_airflow.claim import Claim, claim, ids_after, stop_all, supersede
 from clipflow_airflow.follow import Outcome, follow
 from clipflow_airflow.hook import RayJobsHook
@@ -45,6 +48,12 @@ class ClipflowOperator(BaseOperator):
         conn_id: An Airflow connection of the type `ray`, or `local` for the worker's own process.
         deferrable: Whether to wait in the triggerer; else the worker waits.
         cluster_timeout: How long the worker waits for a cluster that does not answer yet.
+        runtime_env: Ray's, for the job and all that it starts; may hold templates, and secrets in `env_vars`.
+        entrypoint_num_cpus: What the driver takes for itself. With this or one of the next three Ray places the driver
+            on any node that has so much, and without on the head.
+        entrypoint_num_gpus: As entrypoint_num_cpus.
+        entrypoint_memory: In bytes.
+        entrypoint_resources: Amounts by the names of the cluster's own resources.
     """
 
     template_fields: Sequence[str] = ("conn_id",)
@@ -57,15 +66,37 @@ class ClipflowOperator(BaseOperator):
         conn_id: str = RayJobsHook.default_conn_name,
         deferrable: bool = True,
         cluster_timeout: timedelta = timedelta(0),
+        runtime_env: Mapping[str, Any] | str | None = None,
+        entrypoint_num_cpus: float | str | None = None,
+        entrypoint_num_gpus: float | str | None = None,
+        entrypoint_memory: int | str | None = None,
+        entrypoint_resources: Mapping[str, float | str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.conn_id = conn_id
         self.deferrable = deferrable
         self.cluster_timeout = cluster_timeout
-        self.on_failure_callback = [*self.on_failure_callback, stop_ray_job]
+        # No template fields: Airflow stores and shows what it renders of those.
+        self.runtime_env = runtime_env.value if isinstance(runtime_env, driver.Hidden) else runtime_env
+        self.entrypoint_num_cpus = entrypoint_num_cpus
+        self.entrypoint_num_gpus = entrypoint_num_gpus
+        self.entrypoint_memory = entrypoint_memory
+        self.entrypoint_resources = entrypoint_resources
+        driver.check(self._driver())
+        if stop_ray_job not in self.on_failure_callback:
+            self.on_failure_callback = [*self.on_failure_callback, stop_ray_job]
         self._submission_id: str | None = None
         self._killed = False
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """As Airflow's: of a mapped task it stores what it is given here, and knows no callback but these."""
+        if "runtime_env" in kwargs:
+            kwargs["runtime_env"] = driver.Hidden(kwargs["runtime_env"])
+        found = super().partial(**kwargs)
+        found.kwargs["on_failure_callback"] = [*found.kwargs["on_failure_callback"], stop_ray_job]
+        return found
 
     @abstractmethod
     def command(self, context: Context) -> Command:
@@ -124,7 +155,10 @@ class ClipflowOperator(BaseOperator):
             context: Airflow's.
             after: A job of an earlier attempt that has failed since.
         """
-        command = self.command(context)
+        given = driver.request(self.render_template(self._driver(), context))
+        # Where a name says that it is a secret, the log does not show it either, should anybody say it.
+        mask_secret(given.get("runtime_env", {}).get("env_vars", {}))
+        command = replace(self.command(context), driver=given)
         jobs = RayJobsHook(self.conn_id).get_conn()
         found = asyncio.run(_opened(jobs, lambda jobs: self._claim(jobs, context, command, after)))
         self.log.info("%s the Ray job %s", "Started" if found.ours else "Attached to", found.submission_id)
@@ -134,6 +168,9 @@ class ClipflowOperator(BaseOperator):
             self.defer(trigger=trigger, method_name="complete", timeout=self.execution_timeout)
         wait = _opened(jobs, lambda jobs: follow(jobs, found.submission_id, found.ours, self._tell))
         return self._conclude(context, asyncio.run(wait))
+
+    def _driver(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("runtime_env", *driver.RESOURCES)}
 
     async def _claim(self, jobs: RayJobs, context: Context, command: Command, after: str | None) -> Claim:
         key = TaskKey.of(context)
@@ -198,8 +235,11 @@ def stop_ray_job(context: Context) -> None:
     """
     task: Any = context["ti"].task
     # In the DAG processor nothing is rendered yet, and a mapped task is not of its operator's class.
-    given = task.conn_id if isinstance(task, ClipflowOperator) else task.partial_kwargs.get("conn_id")
-    conn_id = task.render_template(given or RayJobsHook.default_conn_name, context)
+    if isinstance(task, ClipflowOperator):
+        given = task.conn_id
+    else:
+        given = (task.dag.default_args | task.partial_kwargs).get("conn_id", RayJobsHook.default_conn_name)
+    conn_id = task.render_template(given, context)
     if conn_id == LOCAL:
         return
     key = TaskKey.of(context)

@@ -15,11 +15,10 @@ from pydantic import ValidationError
 from clipflow.errors import UsageError
 from clipflow.faults import storage_error
 from clipflow.interval import EPOCH
+from clipflow.pages import PAGE, pages_of
 from clipflow.spec import StorageSpec
 from clipflow.storage import Storage
-from clipflow.uri import canonical, encode_name, local_path, scheme, shown, split_s3
-
-_PAGE = 1000
+from clipflow.uri import canonical, file_address, local_path, scheme, shown, split_s3
 
 
 class Found(NamedTuple):
@@ -90,16 +89,8 @@ class Prefix:
 
     def _in_bucket(self) -> Iterator[list[Found]]:
         bucket, key = split_s3(self.uri)
-        further: dict[str, str] = {}
-        while True:
-            page = self._storage.filesystem(self.uri).call_s3(
-                "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=_PAGE, **further
-            )
-            yield [_object(one) for one in page.get("Contents", []) if not one["Key"].endswith("/")]
-            token = page.get("NextContinuationToken")
-            if not page.get("IsTruncated") or not token:
-                return
-            further = {"ContinuationToken": token}
+        for page in pages_of(self._storage, self.uri, bucket, key):
+            yield [_object(one) for one in page]
 
     def _on_disk(self) -> Iterator[list[Found]]:
         # A link counts as itself: what it leads to counts where it lies, if that is under the prefix at all.
@@ -114,7 +105,7 @@ class Prefix:
                             pending.append(entry.path)
                         elif found := _file(entry):
                             page.append(found)
-                        if len(page) == _PAGE:
+                        if len(page) == PAGE:
                             yield page
                             page = []
             except (FileNotFoundError, NotADirectoryError):
@@ -135,4 +126,4 @@ def _file(entry: os.DirEntry[str]) -> Found | None:
         return None  # gone since its folder was read
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
         return None
-    return Found(f"{encode_name(entry.path)}\0{found.st_mtime_ns}\0{found.st_size}", found.st_mtime_ns // 1000)
+    return Found(f"{file_address(entry.path)}\0{found.st_mtime_ns}\0{found.st_size}", found.st_mtime_ns // 1000)

@@ -60,9 +60,13 @@ def failure(submission_id: str, info: Mapping[str, Any], log: str) -> JobError:
         )
     if state == "SUCCEEDED":
         return ClusterError(f"The Ray job {submission_id} left no report.", "A retry runs it again.")
-    said = last_line(log) or last_line(str(info.get("message") or "")) or "it printed nothing"
+    code = info.get("driver_exit_code")
+    why = " ".join(str(info.get("message") or "").split()).rstrip(".")[:500]
+    # Without an exit code Ray itself gave up, and only its own message says why: no node has what the driver wants, or
+    # its environment cannot be made.
+    said = (code is None and why) or last_line(log) or why or "it printed nothing"
     # A wrong call stays wrong, also where the program that refused it left no document.
-    final = info.get("driver_exit_code") == UsageError.exit_code
+    final = code == UsageError.exit_code
     return JobFailed(f"The Ray job {submission_id} ended as {state}: {said}.", retryable=not final)
 
 

@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from airflow.sdk import Context
 
+from clipflow_airflow.driver import environment
+
 
 @dataclass(frozen=True)
 class TaskKey:
@@ -79,17 +81,20 @@ class Command:
         words: What stands after `clipflow`; everybody who sees the cluster may read it.
         variables: Environment variables of the driver: texts that no shell should read.
         metadata: What Ray's dashboard says about it, beside the task that it serves.
+        driver: Where its driver runs, and in which environment: see `clipflow_airflow.driver`.
     """
 
     words: Sequence[str]
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     metadata: Mapping[str, str] = field(default_factory=dict)
+    driver: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def request(self, submission_id: str, key: TaskKey) -> dict[str, Any]:
         """The body that starts the job of a task by Ray's Jobs REST."""
         return {
+            **self.driver,
             "submission_id": submission_id,
             "entrypoint": shlex.join(["python", "-m", "clipflow", *self.words]),
-            "runtime_env": {"env_vars": dict(self.variables)},
+            "runtime_env": environment(self.variables, self.driver.get("runtime_env", {})),
             "metadata": {**self.metadata, **key.metadata()},
         }

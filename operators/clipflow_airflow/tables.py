@@ -3,7 +3,8 @@
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,8 +12,9 @@ from airflow.sdk import Context
 from airflow.sdk.exceptions import AirflowSkipException
 
 from clipflow.context import VARIABLE as CONTEXT_VARIABLE
+from clipflow_airflow.gate import gated
 from clipflow_airflow.operator import ClipflowOperator
-from clipflow_airflow.report import Report, event, moved
+from clipflow_airflow.report import Report
 from clipflow_airflow.submission import Command, TaskKey
 
 
@@ -47,8 +49,8 @@ class TableOperator(ClipflowOperator):
         """The same verb in this process."""
         from clipflow.cli import answer
 
-        os.environ |= self._variables(context)
-        report: Report = answer([self.verb, self.table, *self.options()])
+        with _environment(self._variables(context)):
+            report: Report = answer([self.verb, self.table, *self.options()])
         return report
 
     def _variables(self, context: Context) -> dict[str, str]:
@@ -116,7 +118,8 @@ class AuditTableOperator(TableOperator):
         html: Where the page goes, on the cluster.
         gates: A task before this one whose change of the table is announced only when the audit passed: the outlets
             of this task carry that task's event. When it changed nothing this one is skipped; without `fail_if` it
-            audits nothing and announces.
+            audits nothing and announces. In a mapped task group each gate holds back the task of its own index;
+            behind a mapped task, all of them that wrote to its table.
         **kwargs: `table`, `conn_id`, `deferrable`, and what every operator takes.
     """
 
@@ -144,7 +147,9 @@ class AuditTableOperator(TableOperator):
         """As every operator, unless there is nothing to audit."""
         if self.gates is None:
             return super().execute(context)
-        if not moved(self._gated(context)):
+        with self._one_sentence():
+            held = self._gated(context)
+        if held is None:
             raise AirflowSkipException(f"The task {self.gates} changed nothing, so there is nothing to audit.")
         if not (self.fail_if or "").strip():
             self.log.info("No condition is set: what %s changed is announced without an audit.", self.gates)
@@ -153,11 +158,10 @@ class AuditTableOperator(TableOperator):
 
     def told(self, context: Context, report: Report) -> Report | None:
         """The event of the task that waited."""
-        return None if self.gates is None else event(self._gated(context))
+        return self._gated(context)
 
-    def _gated(self, context: Context) -> Report:
-        report: Report = context["ti"].xcom_pull(task_ids=self.gates)
-        return report
+    def _gated(self, context: Context) -> Report | None:
+        return None if self.gates is None else gated(context, self.gates, self.table)
 
     def options(self) -> list[str]:
         """The options that are set."""
@@ -257,6 +261,21 @@ class MigrateEncoderOperator(TableOperator):
         """On the cluster that the command runs on."""
         command = super().command(context)
         return replace(command, words=[*command.words, "--ray", "auto"])
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Hand over variables, and take them back: the next task of `dag.test()` shares this process."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ |= variables
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _given(name: str, value: object) -> list[str]:

@@ -9,6 +9,7 @@ from airflow.sdk.execution_time.xcom import XCom
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from clipflow.errors import ClipflowError, UsageError
+from clipflow_airflow import handover
 from clipflow_airflow.backlog import Backlog
 from clipflow_airflow.follow import Outcome, follow
 from clipflow_airflow.hook import RayJobsHook
@@ -59,6 +60,7 @@ class RayJobTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event: the outcome, also when the job can no longer be seen."""
+        began = asyncio.get_running_loop().time()
         # A triggerer that starts takes over all jobs at once; at their own times they block neither it nor Ray's head.
         await asyncio.sleep(random.uniform(0, _SPREAD_SECONDS))
         try:
@@ -69,6 +71,7 @@ class RayJobTrigger(BaseTrigger):
         except ClipflowError as error:
             outcome = Outcome.failed(self.submission_id, self.ours, error, over=False)
         if self._task() is not None:
+            await handover.over(began)
             await _backlog.drain(self._told)
         yield TriggerEvent(outcome.event())  # type: ignore[no-untyped-call]
 

@@ -59,6 +59,10 @@ def test_a_job_without_words_is_told_by_ray() -> None:
         str(failure("id", told, ""))
         == "The Ray job id ended as FAILED: runtime_env could not be set up: no space left."
     )
+    # It never began: the log holds no more than that Ray tried.
+    waited = {"status": "FAILED", "message": "Job supervisor actor failed to start within 900 seconds.\nAsk for less."}
+    said = str(failure("id", waited, "2026-11-28 INFO job_manager.py:581 -- Runtime env is setting up.\n"))
+    assert said.endswith("FAILED: Job supervisor actor failed to start within 900 seconds. Ask for less.")
     assert failure("id", {"status": "STOPPED"}, "").retryable
     assert failure("id", {"status": "SUCCEEDED"}, "bye\n").retryable
 

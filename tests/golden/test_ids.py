@@ -14,7 +14,7 @@ from clipflow.encoders.families import FAMILIES
 from clipflow.encoders.fingerprint import preprocess_fp
 from clipflow.encoders.geometry import Geometry, read_geometry
 from clipflow.spec import EncoderSpec, JobSpec, PolicySpec
-from clipflow.uri import canonical, image_id
+from clipflow.uri import canonical, former, image_id
 from clipflow_airflow.submission import TaskKey
 from tests.golden.reading import HERE
 
@@ -44,7 +44,9 @@ def test_a_job_keeps_its_fingerprint(case: Case) -> None:
 
 @pytest.mark.parametrize("case", IDS["images"])
 def test_an_image_keeps_its_address_and_id(case: Case) -> None:
-    assert canonical(case["address"]) == case["source_uri"]
+    now = canonical(case["address"])
+    # Names that are not UTF-8 have got addresses of their own; their rows are found under the former ones.
+    assert (former(now) or now) == case["source_uri"]
     assert canonical(case["source_uri"]) == case["source_uri"]
     assert image_id(case["source_uri"]) == case["image_id"]
 

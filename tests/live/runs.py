@@ -23,12 +23,13 @@ def until(found: Callable[[], T | None], seconds: float, what: str) -> T:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a DAG of one task."""
+    """One run of a DAG of one task, which may be mapped."""
 
     stack: Stack
     dag_id: str
     run_id: str
     task_id: str = "nap"
+    map_index: int = -1
 
     @classmethod
     def start(cls, stack: Stack, dag_id: str, run_id: str, task_id: str = "nap", **conf: Any) -> "Run":
@@ -42,18 +43,26 @@ class Run:
 
     @property
     def path(self) -> str:
-        return f"{self.run_path}/taskInstances/{self.task_id}"
+        path = f"{self.run_path}/taskInstances/{self.task_id}"
+        return path if self.map_index < 0 else f"{path}/{self.map_index}"
 
     def instance(self) -> dict[str, Any]:
         found: dict[str, Any] = patiently(lambda: self.stack.get(self.path))
         return found
 
-    def wait(self, *states: str, seconds: float = 400) -> dict[str, Any]:
-        """The task instance in one of the states; as it ends when none is named."""
+    def wait(self, *states: str, seconds: float = 400, once: bool = False) -> dict[str, Any]:
+        """The task instance in one of the states; as it ends when none is named.
+
+        Args:
+            states: The states.
+            seconds: The last net.
+            once: Nothing happens that would need a second attempt: a failed one is told at once, with its log.
+        """
         wanted = states or ("success", "failed")
 
         def look() -> dict[str, Any] | None:
             found = self.instance()
+            assert not once or found["state"] != "up_for_retry", "\n".join(self.log())
             return found if found["state"] in wanted else None
 
         return until(look, seconds, f"{self.dag_id} {self.run_id} in {wanted}")

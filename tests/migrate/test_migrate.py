@@ -74,7 +74,7 @@ def test_from_the_demo_encoder_to_a_clip(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
     fits = {"name": "fits", "score": "caption", "reject_below": -0.9}
     old = str(tmp_path / "old.lance")
-    source = {"kind": "manifest", "caption": "text", "attributes": ["locale"]}
+    source = {"kind": "manifest", "caption": "text", "attributes": ["locale", "uri"]}
     policy = {"rules": [*POLICY["rules"], fits]}
     spec = job(tmp_path / "list.jsonl", old, source=source, policy=policy, encoder={"model": "demo"})
     clipflow.run(spec, ray="none")
@@ -115,7 +115,8 @@ def test_from_the_demo_encoder_to_a_clip(tmp_path: Path, capsys: pytest.CaptureF
 
     after = rows(tmp_path / "new.lance")
     assert after.keys() == before.keys()
-    same = ("source_uri", "source_etag", "source_modified", "content_sha256", "caption", "attr_locale", *REVIEW_COLUMNS)
+    source_columns = ("source_uri", "source_etag", "source_modified", "content_sha256")
+    same = (*source_columns, "caption", "attr_locale", "attr_uri", *REVIEW_COLUMNS)
     for image, row in before.items():
         assert {name: after[image][name] for name in same} == {name: row[name] for name in same}
         assert (after[image]["status"], after[image]["job"]) == (row["status"], "test")
@@ -261,6 +262,23 @@ def test_forgotten_meanwhile(filled: JobSpec) -> None:
     assert gone not in rows(report.table)
     assert len(rows(report.table)) == 16
     assert len(lance.dataset(report.table).versions()) < 8, "erased, with the versions that held it"
+
+
+def test_which_of_two_alike_is_the_original_stays(tmp_path: Path) -> None:
+    images, table = tmp_path / "images", tmp_path / "old.lance"
+    images.mkdir()
+    policy = {"rules": [{"name": "copy", "score": "exact_duplicate", "reject_above": 0.5}]}
+    spec = job(images, table, policy=policy)
+    (images / "original.png").write_bytes(picture(1))
+    clipflow.run(spec, ray="none")
+    (images / "a-copy.png").write_bytes(picture(1))
+    date(images / "a-copy.png", 0)
+    clipflow.run(spec, ray="none")
+    report = moved(spec)
+    kept = ("source_uri", "first_seen_at", "source_id", "status")
+    told = [[{name: row[name] for name in kept} for row in rows(one).values()] for one in (table, report.table)]
+    assert sorted(told[0], key=str) == sorted(told[1], key=str)
+    assert [row["status"] for row in told[0]].count("rejected") == 1
 
 
 def test_sources_that_fail(filled: JobSpec) -> None:

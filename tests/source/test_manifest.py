@@ -234,7 +234,7 @@ def test_a_manifest_in_a_bucket(bucket: S3Server, tmp_path: Path, suffix: str) -
     bucket.put("man/img/a b#?.jpg", b"1234")
     local = tmp_path / "here.jpg"
     local.write_bytes(b"1")
-    names = ["img/a b#?.jpg", "s3://open/man/gone.jpg", "s3://nobucket/x.jpg", str(local)]
+    names = ["img/a b#?.jpg", "s3://open/man/gone.jpg", "s3://nobucket/x.jpg", f"file://{local}", "/man/img/a b#?.jpg"]
     path = tmp_path / "m"
     if suffix == "parquet":
         parquet.write_table(pa.table({"uri": names}), path)
@@ -244,8 +244,9 @@ def test_a_manifest_in_a_bucket(bucket: S3Server, tmp_path: Path, suffix: str) -
         path.write_bytes(gzip.compress("\n".join(json.dumps({"uri": name}) for name in names).encode()))
     uri = bucket.put(f"man/m.{suffix}", path.read_bytes())
     found = rows(manifest(uri))
-    assert [row["source_uri"] for row in found] == ["s3://open/man/img/a b#?.jpg", *names[1:3], f"file://{local}"]
-    assert [row["source_size"] for row in found] == [4, None, None, 1]
+    inside = "s3://open/man/img/a b#?.jpg"
+    assert [row["source_uri"] for row in found] == [inside, *names[1:4], inside], "a slash is the bucket's root"
+    assert [row["source_size"] for row in found] == [4, None, None, 1, 4]
     whole = next(iter(rows(SourceSpec(uri="s3://open/man/img/"))))
     assert whole | {"source_version": None} == found[0] | {"source_version": None}
 

@@ -63,7 +63,7 @@ def test_a_folder_lists_all_its_files_with_their_state(tmp_path: Path) -> None:
         pass
     (tmp_path / "empty").mkdir()
     rows = listed(SourceSpec(uri=str(tmp_path)))
-    assert {uri.removeprefix(f"file://{tmp_path}/") for uri in rows} == {*ODD, "%FF.jpg"}
+    assert {uri.removeprefix(f"file://{tmp_path}/") for uri in rows} == {*ODD, f"file:///{tmp_path}/%FF.jpg"}
     found = (tmp_path / ODD[0]).stat()
     row = rows[f"file://{tmp_path}/{ODD[0]}"]
     assert row["source_etag"] == f"{found.st_mtime_ns:x}-{found.st_size:x}"

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from importlib.resources import files
 from os.path import basename
-from pathlib import Path
 
 from clipflow.audit.html.compared import compared
 from clipflow.audit.html.groups import groups
@@ -14,20 +13,18 @@ from clipflow.audit.html.provenance import moment, provenance
 from clipflow.audit.html.rules import rules
 from clipflow.audit.html.tags import Html, facts, join, section, tag
 from clipflow.audit.report import AuditReport, interval
-from clipflow.errors import UsageError
+from clipflow.files import write_file
 from clipflow.version import __version__
 
 
 def write_page(report: AuditReport, path: str) -> None:
-    """Write the page as UTF-8.
+    """Write the page as UTF-8, to a path or to S3.
 
     Raises:
         UsageError: The file cannot be written.
+        StorageUnavailable: Storage did not answer.
     """
-    try:
-        Path(path).write_text(page(report), encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"The page {path} cannot be written ({error.strerror}).", "Name a file in a folder.") from None
+    write_file(path, page(report).encode(), "page")
 
 
 def page(report: AuditReport) -> Html:

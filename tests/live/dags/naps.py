@@ -74,7 +74,7 @@ class NapOperator(ClipflowOperator):
         time.sleep(3000)
 
 
-def nap_dag(dag_id: str, **given: Any) -> None:
+def nap_dag(dag_id: str, *, mapped: bool = False, **given: Any) -> None:
     with DAG(
         dag_id=dag_id,
         schedule=None,
@@ -89,15 +89,19 @@ def nap_dag(dag_id: str, **given: Any) -> None:
             "conn_id": Param("ray_default", type="string"),
         },
     ):
-        NapOperator(
-            task_id="nap",
-            conn_id="{{ params.conn_id }}",
-            seconds="{{ params.seconds }}",
-            end="{{ params.end | tojson }}",
-            halt="{{ params.halt }}",
-            outlets=[Asset("naps")],
+        more: dict[str, Any] = {
+            "task_id": "nap",
+            "conn_id": "{{ params.conn_id }}",
+            "seconds": "{{ params.seconds }}",
+            "halt": "{{ params.halt }}",
+            "outlets": [Asset("naps")],
             **given,
-        )
+        }
+        end = "{{ params.end | tojson }}"
+        if mapped:
+            NapOperator.partial(**more).expand(end=[end])
+        else:
+            NapOperator(end=end, **more)
 
 
 nap_dag("nap")
@@ -105,3 +109,4 @@ nap_dag("nap_in_worker", deferrable=False)
 # Long enough for a busy machine to start the job, which is what the time-out is to stop.
 nap_dag("nap_briefly", execution_timeout=timedelta(seconds=20), retries=0)
 nap_dag("nap_once", retries=0)
+nap_dag("nap_mapped", mapped=True, retries=0)

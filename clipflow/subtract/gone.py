@@ -1,0 +1,96 @@
+"""Rows whose object is gone."""
+
+from collections.abc import Iterator
+
+import duckdb
+import lance
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipflow.schema import SOURCE_DELETED
+from clipflow.source.exclude import Exclude
+from clipflow.source.listing import Notes
+from clipflow.source.objects import is_glob, root_of
+from clipflow.spec import JobSpec, SourceSpec
+from clipflow.subtract.known import register
+from clipflow.subtract.work import GONE, Subtraction
+from clipflow.uri import shown
+
+_BATCH_ROWS = 10_000
+
+
+def find_gone(
+    db: duckdb.DuckDBPyConnection,
+    result: Subtraction,
+    table: lance.LanceDataset,
+    spec: JobSpec,
+    notes: Notes,
+    *,
+    unbounded: bool,
+) -> None:
+    """Rows of the source whose object is gone: absent from all that it lists, or listed and not found any more."""
+    source = spec.source
+    # Of rows from before sources had names only those under a prefix can be told to be this one's.
+    root = root_of(source) if source.kind == "objects" and source.window != "path" and not is_glob(source.uri) else None
+    older = "source_id IS NULL AND (source_uri = $root OR starts_with(source_uri, $folder))" if root else "false"
+    columns = ["image_id", "source_uri", "source_id", "run_id", "status", "reasons"]
+    register(db, "held", table, columns)
+    db.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE own AS
+        SELECT image_id, source_uri, run_id FROM held
+        WHERE (source_id = $source OR {older}) AND status <> 'failed'
+            AND NOT coalesce(list_contains(reasons, '{SOURCE_DELETED}'), false)
+        """,
+        {"source": source.source_id, **({"root": root, "folder": f"{root.rstrip('/')}/"} if root else {})},
+    )
+    ((result.held,),) = db.execute("SELECT count(*) FROM own").fetchall()
+    if source.deleted != "reject":
+        return
+    if not unbounded and result.listed:
+        # What an interval lists is all that it can say anything of.
+        result.held = result.listed
+    absent = """
+        SELECT image_id, source_uri, run_id FROM own ANTI JOIN lines USING (image_id)
+        WHERE image_id NOT IN (SELECT former_id FROM lines WHERE former_id IS NOT NULL)
+    """
+    found = db.sql(f"""
+        {absent if unbounded else "SELECT image_id, source_uri, run_id FROM own WHERE false"}
+        UNION ALL SELECT image_id, source_uri, prior_run_id FROM todo WHERE action = 'missing' AND NOT is_withdrawn
+    """).to_arrow_reader(_BATCH_ROWS)
+    looked_at = _LookedAt(source, notes)
+    result.gone = 0
+    with pq.ParquetWriter(result.folder / "gone.parquet", GONE) as writer:
+        for batch in found:
+            batch = batch.filter(
+                pa.array([looked_at(uri) for uri in batch.column("source_uri").to_pylist()], pa.bool_())
+            )
+            writer.write_batch(pa.RecordBatch.from_arrays([batch.column(0), batch.column(2)], schema=GONE))
+            result.gone += batch.num_rows
+
+
+def warnings_of(result: Subtraction, spec: JobSpec, notes: Notes) -> Iterator[str]:
+    """What people should look at, in sentences."""
+    where = shown(spec.source.uri)
+    if not result.listed and result.held:
+        yield f"{where} lists no image, and the table holds {result.held} rows of it."
+    if notes.unreadable:
+        named = ", ".join(shown(one) for one in notes.unreadable[:3])
+        more = ", …" * (len(notes.unreadable) > 3)
+        yield f"{len(notes.unreadable)} folders may not be read: {named}{more}. Rows of what lies in them stay."
+
+
+class _LookedAt:
+    """Whether the listing would have found an address: a name that is left out, or a folder that may not be read, does
+    not tell that what lies there is gone.
+    """
+
+    def __init__(self, source: SourceSpec, notes: Notes) -> None:
+        self._exclude = Exclude.of(source)
+        self._root = f"{root_of(source).rstrip('/')}/" if source.kind == "objects" else ""
+        self._unreadable = tuple(notes.unreadable)
+
+    def __call__(self, uri: str) -> bool:
+        if self._unreadable and uri.startswith(self._unreadable):
+            return False
+        return not (self._root and self._exclude.covers(uri, self._root))
