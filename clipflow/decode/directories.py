@@ -1,7 +1,10 @@
 """Directories of a TIFF: the few tags that tell what its pictures are, in both sizes and both orders of bytes."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 SAMPLES, PLANAR, SUBFILE, OLD_SUBFILE, SUB_DIRECTORIES, FORMAT, DNG = 277, 284, 254, 255, 330, 339, 50706
@@ -10,7 +13,9 @@ _WANTED = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, SUB
 _WANTED |= {SUB_DIRECTORIES, FORMAT, DNG, *OFFSETS, *LENGTHS}
 # BYTE, SHORT, LONG, UNDEFINED, IFD, LONG8 and IFD8.
 _SIZES = {1: 1, 3: 2, 4: 4, 7: 1, 13: 4, 16: 8, 18: 8}
-_MOST = 64
+# Directories, and entries of each, that are looked at: more are a trap.
+_MOST, _MOST_ENTRIES = 64, 4096
+Numbers = Sequence[int] | npt.NDArray[np.unsignedinteger[Any]]
 
 
 class Directory(NamedTuple):
@@ -23,7 +28,7 @@ class Directory(NamedTuple):
         below: Whether another directory names it as one of its own.
     """
 
-    tags: Mapping[int, Sequence[int]]
+    tags: Mapping[int, Numbers]
     ends_early: bool
     following: int
     below: bool
@@ -35,7 +40,8 @@ class Directory(NamedTuple):
 
     def one(self, tag: int, default: int = 0) -> int:
         """The first value of a tag."""
-        return next(iter(self.tags.get(tag, ())), default)
+        values = self.tags.get(tag, ())
+        return int(values[0]) if len(values) else default
 
 
 def directories(data: bytes) -> Iterator[Directory]:
@@ -54,7 +60,7 @@ def directories(data: bytes) -> Iterator[Directory]:
         found = _read(data, at, order, big, below)
         yield found
         waiting.append((found.following, below))
-        waiting += [(place, True) for place in reversed(found.tags.get(SUB_DIRECTORIES, ())[:_MOST])]
+        waiting += [(int(place), True) for place in reversed(found.tags.get(SUB_DIRECTORIES, ())[:_MOST])]
 
 
 def _read(data: bytes, at: int, order: Literal["little", "big"], big: bool, below: bool) -> Directory:
@@ -65,7 +71,7 @@ def _read(data: bytes, at: int, order: Literal["little", "big"], big: bool, belo
     end = at + head + step * number(at, head)
     early = at + head > len(data) or end > len(data)
     tags = {}
-    for entry in range(at + head, min(end, len(data) - step + 1), step):
+    for entry in range(at + head, min(end, at + head + step * _MOST_ENTRIES, len(data) - step + 1), step):
         tag, kind, count = number(entry, 2), number(entry + 2, 2), number(entry + 4, wide)
         if tag not in _WANTED or kind not in _SIZES:
             continue
@@ -75,5 +81,5 @@ def _read(data: bytes, at: int, order: Literal["little", "big"], big: bool, belo
         if first + size * count > len(data):
             early = True
             continue
-        tags[tag] = [number(first + size * i, size) for i in range(count)]
+        tags[tag] = np.frombuffer(data, f"{'<' if order == 'little' else '>'}u{size}", count, first)
     return Directory(tags, early, number(end, wide) if end + wide <= len(data) else 0, below)

@@ -30,6 +30,7 @@ _OTHER = re.compile(
 _SVG = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg.*?>|\s)*<(?:\w+:)?svg[\s>]", re.DOTALL
 )
+_MOST_BRANDS = 1024
 _TARGA_END = b"TRUEVISION-XFILE.\0"
 
 
@@ -50,5 +51,5 @@ def recognise(data: bytes) -> Literal["supported", "unsupported"] | None:
 
 def brands(data: bytes) -> set[bytes]:
     """What a file of boxes says that it is compatible with, its first brand included."""
-    end = min(int.from_bytes(data[:4], "big"), len(data))
+    end = min(int.from_bytes(data[:4], "big"), len(data), _MOST_BRANDS)
     return {data[at : at + 4] for at in (8, *range(16, end - 3, 4))}

@@ -15,6 +15,8 @@ _GUESSED = re.compile("Corrupt JPEG data|remature end|Inconsistent progression")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _SCAN, _HIERARCHY = 0xDA, 0xDE
+# Segments that are looked at: more are a trap.
+_MOST = 100_000
 # Comments and application segments, but for JFIF's and Adobe's, which tell colours.
 _WORDS = frozenset({0xFE, 0xEF, *range(0xE1, 0xEE)})
 
@@ -69,7 +71,10 @@ def _libjpeg(data: bytes, image: Image.Image, least: Mapping[str, int]) -> Pixel
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """(marker, start, end) of each segment after the first mark, without the pixels behind a scan's; ends at EOI."""
     at = 2
-    while found := _MARKER.search(data, at):
+    for _ in range(_MOST):
+        found = _MARKER.search(data, at)
+        if found is None:
+            return
         marker, start = found[0][1], found.start()
         at = found.end() if marker == 0xD9 else found.end() + int.from_bytes(data[start + 2 : start + 4], "big")
         yield marker, start, at

@@ -3,7 +3,10 @@
 Decoders that stop as soon as they have the picture do not miss an end mark; the container knows what is missing.
 """
 
+import re
 from collections.abc import Callable
+
+import numpy as np
 
 from clipflow.decode.directories import COMPRESSION, LENGTHS, OFFSETS, directories
 from clipflow.decode.jpeg import segments
@@ -31,9 +34,26 @@ def _webp(data: bytes) -> bool:
     return data.startswith(b"RIFF") and int.from_bytes(data[4:8], "little") + 8 > len(data)
 
 
+# Parts that are looked at: more are a trap.
+_MOST = 2_000_000
+_GIF_BLOCK = re.compile(rb"[!,;]")
+
+
 def _gif(data: bytes) -> bool:
-    """Whether there is no trailer behind the last block."""
-    return data.startswith(b"GIF8") and _walk(data, 13 + _colours(data[10:11]), _gif_block)
+    """Whether there is no trailer behind the last block; what is no block is padding."""
+    at, in_block = 13 + _colours(data[10:11]), False
+    for _ in range(_MOST if data.startswith(b"GIF8") else 0):
+        if in_block:  # It has parts, the last of which is empty.
+            in_block = at < len(data) and data[at] > 0
+            at += 1 + (data[at] if in_block else 0)
+            continue
+        found = _GIF_BLOCK.search(data, at)
+        if found is None or found[0] == b";":
+            return found is None
+        # An extension has a label before its parts; a picture its place, its colours, and the width of its codes.
+        at, in_block = found.start(), True
+        at += 2 if found[0] == b"!" else 11 + _colours(data[at + 9 : at + 10])
+    return False
 
 
 def _bmp(data: bytes) -> bool:
@@ -60,9 +80,11 @@ def _tiff(data: bytes) -> bool:
     if first is None or first.ends_early:
         return first is not None
     for offsets, lengths in zip(OFFSETS, LENGTHS, strict=True):
-        for offset, length in zip(first.tags.get(offsets, ()), first.tags.get(lengths, ()), strict=False):
-            if offset + (length if first.one(COMPRESSION, 1) != 1 else 1) > len(data):
-                return True
+        begins = np.asarray(first.tags.get(offsets, ()), float)
+        long = np.asarray(first.tags.get(lengths, ()), float)[: len(begins)]
+        ends = begins[: len(long)] + (long if first.one(COMPRESSION, 1) != 1 else 1)
+        if (ends > len(data)).any():
+            return True
     return False
 
 
@@ -80,11 +102,15 @@ _CONTAINERS: dict[str, Callable[[bytes], bool]] = {
 
 def _walk(data: bytes, at: int, after: Callable[[bytes, int], int | None]) -> bool:
     """Step from part to part; True when a part begins or ends beyond the data, False at the end mark (None)."""
-    while at < len(data):
+    for _ in range(_MOST):
+        if at >= len(data):
+            break
         following = after(data, at)
         if following is None:
             return False
         at = following
+    else:
+        return False
     return at > len(data) or after is not _box
 
 
@@ -92,17 +118,6 @@ def _png_chunk(data: bytes, at: int) -> int | None:
     if data[at + 4 : at + 8] == b"IEND" and at + 12 <= len(data):
         return None
     return at + 12 + int.from_bytes(data[at : at + 4], "big")
-
-
-def _gif_block(data: bytes, at: int) -> int | None:
-    kind = data[at : at + 1]
-    if kind == b";":
-        return None
-    # An extension has a label before its parts; a picture its place, its colours, and the width of its codes.
-    at += 2 if kind == b"!" else 11 + _colours(data[at + 9 : at + 10]) if kind == b"," else 0
-    while kind in b"!," and at < len(data) and data[at]:
-        at += 1 + data[at]
-    return at + 1  # What is no block is padding: one byte of it.
 
 
 def _colours(flags: bytes) -> int:
