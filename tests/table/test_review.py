@@ -146,7 +146,7 @@ def test_a_beginning_that_two_images_share_is_refused(tmp_path: Path) -> None:
     given = assignment(tmp_path, "a")
     commit(given, staged(given, {"key": 0xABCDEF0100 << 88}, {"key": 0xABCDEF0199 << 88}))
     table = str(tmp_path / "t.lance")
-    with pytest.raises(UsageError, match="Several images"):
+    with pytest.raises(UsageError, match="several images"):
         review(table, ["abcdef01"], ANN)
     assert review(table, ["abcdef0199"], ANN).changed == 1
 
