@@ -97,6 +97,6 @@ class Assignment:
 
 
 def runtime(backend: str) -> dict[str, str]:
-    """Versions of what computes, as installed with the driver, the decoder's revision among them; recorded, not keyed."""
+    """Versions of what computes, as installed with the driver, the decoder's revision too; recorded, not keyed."""
     libraries = {name: version(name) for name in (*_RUNTIME, *[backend] * (backend not in _RUNTIME))}
     return libraries | {"decoder": str(decoder_revision())}
