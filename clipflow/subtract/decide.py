@@ -34,7 +34,7 @@ def decide(
         db: Holds the listing as `lines`, so many of them.
     """
     attributes = [f"attr_{name}" for name in spec.source.attributes]
-    register_known(db, table, attributes)
+    register_known(db, table, [*attributes, *(["media_type", "damaged"] if again.media_types else [])])
     db.register("tombstones", pa.table({"hash": pa.array(sorted(forgotten.image_ids), pa.string())}))
     # Whatever lists: stores repeat a key, windows overlap, and a manifest names an image twice.
     db.execute("""
@@ -54,7 +54,7 @@ def decide(
                 {_same_state()} AS same_state,
                 {same_words or "true"} AS same_words,
                 l.source_etag IS NULL AND l.source_size IS NULL AS unasked,
-                {_among("k.media_type", again.media_types)} AND k.damaged IS NULL AS decoded_before,
+                {_decoded_before(again)} AS decoded_before,
                 coalesce(list_contains(k.reasons, '{SOURCE_DELETED}'), false) AS is_withdrawn
             FROM listed l LEFT JOIN known k USING (image_id)
         ), named AS (SELECT *, status = 'failed' AS is_failed, {_waits(spec, again)} AS waits FROM joined)
@@ -106,7 +106,7 @@ def _take_over_former_rows(db: duckdb.DuckDBPyConnection, table: lance.LanceData
     ((old,),) = db.execute("SELECT count(former_id) FROM todo WHERE NOT is_known").fetchall()
     if not old or table is None:
         return
-    register_known(db, table, [])
+    register_known(db, table)
     db.execute(f"""
         UPDATE todo l SET is_former = true, prior_run_id = k.run_id, prior_row_id = k._rowid
         FROM known k
@@ -129,6 +129,13 @@ def _waits(spec: JobSpec, again: Again) -> str:
             ELSE tried >= {spec.limits.max_attempts} END
         FROM (SELECT CASE WHEN status = 'failed' THEN reasons[1] ELSE failed_under END AS code,
             coalesce(TRY_CAST(failed_under AS BIGINT), 0) AS under))"""
+
+
+def _decoded_before(again: Again) -> str:
+    """Whether an older decoder made the row: of those before it nothing says whether they had to guess."""
+    if not again.media_types:
+        return "false"
+    return f"({_among('k.media_type', again.media_types)} AND k.damaged IS NULL)"
 
 
 def _among(column: str, values: Collection[str]) -> str:
