@@ -77,8 +77,9 @@ def _let_go(error: BaseException | None) -> None:
     ends it reports as leaked.
     """
     while error is not None:
-        error.__traceback__ = None
-        error, error.__cause__, error.__context__ = error.__cause__ or error.__context__, None, None
+        before = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = before
 
 
 def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: str | None) -> Diagnosis:
