@@ -193,7 +193,8 @@ def test_the_page_of_the_audit_names_every_figure_and_every_key() -> None:
 
     assert {name for row in rows("audit.md", "As a gate") for name in named(row)} == set(FIGURES)
     text = (ROOT / "docs" / "audit.md").read_text("utf-8")
-    keys = "column, value, rule, n, removed, rate, low, high, ratio, flagged"
+    keys = "column, value, rule, n, removed, rate, low, high, ratio, flagged, review, not_shown"
+    keys += "".join(f", not_shown_{key}" for key in ("rate", "low", "high", "ratio", "flagged"))
     assert f"`{{{keys}}}`" in text
     assert {name for row in rows("audit.md", "Who is removed") for name in named(row)} == set(keys.split(", "))
     assert f"`--bounds` ({FOUR_FIFTHS.low:g} {FOUR_FIFTHS.high:g})" in text
