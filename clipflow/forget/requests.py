@@ -1,23 +1,30 @@
 """What somebody asks to forget: addresses, bytes, rows that meet a condition, or a list of requests."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import lance
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipflow.errors import QueryError, SourceError, UsageError
 from clipflow.faults import storage_error
+from clipflow.files import get_object
+from clipflow.small_file import read_small
 from clipflow.storage import Storage
 from clipflow.table.condition import check_condition, refused
 from clipflow.table.forgotten import Forgotten
-from clipflow.uri import canonical, image_id, local_path, scheme, shown
+from clipflow.uri import canonical, image_id, local_path, scheme, shown, spellings
 
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 # Longer than the names of files usually are: a hash with a digit too few must not pass for one.
 _DIGITS = re.compile(r"[0-9A-Fa-f]{24,}")
+# Bytes of a list: millions of requests.
+_MOST = 2**28
 _SHA256, _VARIABLE = "sha256:", "env:"
 
 
@@ -89,8 +96,27 @@ def gather_requests(
     found = _matching(dataset, where) if where is not None else frozenset()
     if listed is not None and not addresses and not contents and not ids:
         raise UsageError(f"{_named(listed)} holds no request.", "Write one URI, sha256:HEX or image_id a line.")
+    addresses = _meant(dataset, addresses)
     ids |= {image_id(uri) for uri in addresses}
     return Requests(frozenset(addresses), frozenset(ids | found), frozenset(contents), len(found - ids))
+
+
+def _meant(dataset: lance.LanceDataset, addresses: set[str]) -> set[str]:
+    """The addresses that were meant: as they are named where there is such a row, else other spellings that have one.
+
+    Where none has, all of them are: whoever asks must not be failed by a spelling.
+    """
+    asked = {uri: spellings(uri) for uri in addresses}
+    wanted = {image_id(one): one for forms in asked.values() for one in forms if len(forms) > 1}
+    if not wanted:
+        return addresses
+    rows = dataset.to_table(columns=["image_id"], filter=pc.field("image_id").isin(pa.array(wanted)))
+    there = {wanted[key] for key in rows.column("image_id").to_pylist()}
+    meant: set[str] = set()
+    for uri, forms in asked.items():
+        found = [one for one in forms if one in there]
+        meant |= {uri} if uri in there or len(forms) == 1 else set(found or forms)
+    return meant
 
 
 def _matching(dataset: lance.LanceDataset, where: str) -> frozenset[str]:
@@ -122,10 +148,11 @@ def _text(listed: str, storage: Storage) -> str:
     if scheme(address) not in ("file", "s3"):
         raise UsageError(f"{shown(listed)} is no list of requests.", "Name a path, an s3:// URI or env:NAME.")
     try:
-        plain = local_path(address) if scheme(address) == "file" else address
-        with storage.filesystem(address).open(os.fsdecode(plain), "rb") as file:
-            data: bytes = file.read()
+        on_disk = scheme(address) == "file"
+        data = read_small(local_path(address), _MOST) if on_disk else get_object(storage, address)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise UsageError(f"{_named(listed)} cannot be read: {error.strerror}.", "Name a smaller list.") from None
         raise storage_error(error, address, "read") from error
     try:
         return data.decode("utf-8-sig")
