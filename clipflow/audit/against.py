@@ -55,8 +55,8 @@ def compare(before: View, after: View, bounds: Bounds) -> dict[str, Any]:
     """{moved, rules, groups} of two states.
 
     moved[] is {from, to, n} over all rows, null where a row is not in that state. rules[] and groups[] hold
-    `from` and `to`, each {n, removed, rate} or null where that state has no such rule, or the group is too small in
-    it; `difference` = the later rate minus the earlier one.
+    `from` and `to`, each {n, removed, rate, not_shown, not_shown_rate} or null where that state has no such rule, or
+    the group is too small in it; `difference` = the later rate minus the earlier one, `not_shown_difference` too.
     """
     rules = [_side_by_side({"rule": rule}, *pair) for rule, pair in _paired(rates(before), rates(after))]
     keyed = [{(g["column"], g["value"], g["rule"]): g for g in groups(view, bounds)[0]} for view in (before, after)]
@@ -103,13 +103,20 @@ def _paired(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> list[tuple[Any
 
 
 def _side_by_side(what: dict[str, Any], left: Any, right: Any) -> dict[str, Any]:
-    sides = [_side(one) for one in (left, right)]
-    known = [side["rate"] for side in sides if side is not None and side["rate"] is not None]
-    return {**what, "from": sides[0], "to": sides[1], "difference": known[1] - known[0] if len(known) == 2 else None}
+    before, after = (_side(one) for one in (left, right))
+    differences = {f"{kind}difference": _difference(before, after, f"{kind}rate") for kind in ("", "not_shown_")}
+    return {**what, "from": before, "to": after, **differences}
+
+
+def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None, rate: str) -> float | None:
+    if before is None or after is None or before[rate] is None or after[rate] is None:
+        return None
+    return float(after[rate] - before[rate])
 
 
 def _side(counted: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if counted is None:
         return None
-    n, removed = counted["n"], counted["removed"]
-    return {"n": n, "removed": removed, "rate": removed / n if n else None}
+    n, removed, hidden = counted["n"], counted["removed"], counted["not_shown"]
+    rates = {"rate": removed / n if n else None, "not_shown_rate": hidden / n if n else None}
+    return {"n": n, "removed": removed, "not_shown": hidden, **rates}

