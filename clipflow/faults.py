@@ -4,6 +4,7 @@ Clients are known by the names of their exceptions, so that reading an error imp
 """
 
 import errno
+import os
 import re
 from typing import Literal
 
@@ -70,6 +71,10 @@ _TEXTS: dict[Kind, str] = {
 }
 # Lance's errors are of Python's own classes; these stand in their texts.
 _LANCE = ("LanceError(", "/rust/lance", "External error: ")
+# How file systems without hard links answer, and what shows that a link was asked for: Lance calls it renaming.
+_LINKS = frozenset({errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK})
+_LINKING = ("Unable to rename file", "' -> '")
+_WITH_LINKS = "Put it on another one, such as ext4, XFS or NFS, or into a bucket; exFAT and mounted buckets have none."
 DAMAGED = "a file of it is missing or damaged"
 RESTORE = "Restore it from a copy, or name another table."
 _MENDS: dict[Kind, str] = {
@@ -140,11 +145,14 @@ def is_of_lance(error: BaseException) -> bool:
 def _local_error(error: BaseException, path: str, doing: str) -> ClipflowError:
     number = error_number(error)
     where = f"Cannot {'write to' if is_about_writing(number) else doing} {path}"
+    if number in _LINKS and any(sign in str(one) for one in causes(error) for sign in _LINKING):
+        return SourceError(f"{where}: its file system has no hard links, by which a commit is made.", _WITH_LINKS)
     if (found := trouble(number)) is not None:
         return (StorageUnavailable if found.passes else SourceError)(f"{where}: {found.words}.", found.mend)
-    if is_of_lance(error):
+    if number is None and is_of_lance(error):
         return SourceError(f"{where}: {DAMAGED}.", RESTORE)
-    return StorageUnavailable(f"{where}: {_WORDS['network']}.", "Check the disk or mount, then try again.")
+    said = os.strerror(number).lower() if number else type(error).__name__
+    return StorageUnavailable(f"{where}: the disk answered with {said!r}.", "Check it or its mount, then try again.")
 
 
 def _answer(error: BaseException) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from clipflow.errors import SourceError, UsageError
 from clipflow.faults import storage_error
+from clipflow.small_file import read_small
 from clipflow.storage import Storage
 from clipflow.uri import canonical, join, local_path, scheme, shown, split_s3
 
@@ -32,7 +33,7 @@ def read_file(name: str, what: str, wrong: type[UsageError] = UsageError) -> byt
         except SourceError as error:
             raise wrong(error.message, error.mend) from None
     try:
-        return Path(os.fsdecode(_path(name))).read_bytes()
+        return read_small(_path(name))
     except FileNotFoundError:
         raise wrong(f"There is no {what} {shown(name)}.", "Check the path.") from None
     except (OSError, ValueError) as error:

@@ -1,13 +1,13 @@
 """The text of a job or a policy: where it is read, and what YAML makes of it, with the line of every key."""
 
 import os
-import sys
 from collections.abc import Iterator
 
 import yaml
 
 from clipflow.errors import JobFileError
 from clipflow.files import read_file
+from clipflow.small_file import read_standard_input
 from clipflow.uri import shown
 
 Key = tuple[str | int, ...]
@@ -17,7 +17,7 @@ Lines = dict[Key, int]
 def text_of(name: str, what: str) -> tuple[str, str, str]:
     """The text at a place, what to call the place in errors, and the name of the file if it is one, else nothing."""
     if name == "-":
-        return sys.stdin.read(), "standard input", ""
+        return _standard_input(what), "standard input", ""
     if name.startswith("env:"):
         variable = name.removeprefix("env:")
         if variable not in os.environ:
@@ -35,6 +35,19 @@ def text_of(name: str, what: str) -> tuple[str, str, str]:
         ) from None
 
 
+def _standard_input(what: str) -> str:
+    try:
+        return read_standard_input().decode()
+    except OSError as error:
+        raise JobFileError(
+            f"Standard input, which should hold the {what}, is unusable: {error.strerror}.", ""
+        ) from None
+    except UnicodeDecodeError as error:
+        raise JobFileError(
+            f"Standard input is not UTF-8 ({error.reason} at byte {error.start}).", "Write UTF-8."
+        ) from None
+
+
 def load(text: str, origin: str) -> tuple[object, Lines]:
     """What a YAML text holds, and the line of every key.
 
@@ -49,7 +62,7 @@ def load(text: str, origin: str) -> tuple[object, Lines]:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise JobFileError(f"{origin}{line} is not YAML: {error.problem}.", "Mend the indentation or quotes.") from None
     except yaml.YAMLError as error:
-        raise JobFileError(f"{origin} is not YAML: {error}.", "Save it as UTF-8 text.") from None
+        raise JobFileError(f"{origin} is not YAML: {' '.join(str(error).split())}.", "Save it as UTF-8 text.") from None
     except (ValueError, RecursionError) as error:
         # A 31st of February, a number that is none, an alias within itself: well written, and without a meaning.
         raise JobFileError(f"{origin} holds a value that cannot be read: {error}.", "Quote or correct it.") from None

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from clipflow.errors import MachineError
-from clipflow.machine import machine_error, temporary_folder
+from clipflow.errors import ClipflowError, MachineError
+from clipflow.machine import error_number, is_about_writing, machine_error, temporary_folder
 
 _PLAIN = re.compile(r"[\w/.+@,=~ -]+", re.ASCII)
 
@@ -62,3 +62,10 @@ class Scratch:
         self._folder.cleanup()
         if self._close is not None:
             self._close()
+
+
+def scratch_refused(error: BaseException) -> ClipflowError | None:
+    """The error to raise where nothing but scratch was being written: what a full disk raises may name no path."""
+    if isinstance(error, ClipflowError) or not is_about_writing(error_number(error)):
+        return None
+    return machine_error(error, temporary_folder())

@@ -43,7 +43,7 @@ def audit(
 
     Raises:
         QueryError: A column, the run or the condition is wrong.
-        PolicyError, JobFileError: The policy to compare with cannot be read, or needs scores that are not stored.
+        PolicyError, JobFileError: The policy to compare with cannot be read, cannot be applied, or needs texts encoded.
         TableError: There is no such table.
     """
     _check(bounds)
@@ -54,7 +54,7 @@ def audit(
         view = open_view(db, "images", address, dataset, list(dict.fromkeys(by)))
         report = _report(view, address.uri, bounds)
         if against is not None:
-            what, before, after = other(view, address, against)
+            what, before, after = other(view, address, dataset, against)
             report.against = {**what, **compare(before, after, bounds)}
         if prompts:
             encoder = cache(lambda: encoder_of(dict(view.about)))

@@ -24,10 +24,12 @@ from clipflow.cli import (
     search,
     sql,
 )
+from clipflow.cli.docstrings import keep_docstrings
 from clipflow.cli.ending import ending
 from clipflow.cli.later import LATER
 from clipflow.cli.output import occupy_streams, one_line, write
 from clipflow.cli.parser import Parser
+from clipflow.cli.words import check_names, not_utf8
 from clipflow.documents import to_json
 from clipflow.errors import ClipflowError, Interrupted, StageError
 from clipflow.extras import engine_needed
@@ -57,6 +59,8 @@ _VERBS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code."""
+    if argv is None:
+        keep_docstrings()
     occupy_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -84,11 +88,12 @@ def _said(arguments: list[str], asked: Callable[[], bool]) -> tuple[int, str | N
     try:
         call = command_line().parse_args(arguments)
         as_json = getattr(call, "json", as_json)
+        check_names()
         with engine_needed():
             document, text = call.act(call)
     except Exception as error:
         # A library that was interrupted says so in words of its own.
-        if (ours := _interrupted() if asked() else in_our_words(error)) is not None:
+        if (ours := _interrupted() if asked() else in_our_words(error) or not_utf8(arguments, error)) is not None:
             ours.report = ours.report or getattr(error, "report", None)
             return _failed(ours, as_json)
         logging.getLogger("clipflow").exception("clipflow: a defect; please report it with these lines")

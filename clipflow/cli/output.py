@@ -49,7 +49,7 @@ def write(text: str, stream: TextIO | None) -> None:
 
 
 def one_line(text: str) -> str:
-    """A sentence whose names hold control characters, these escaped."""
+    """A sentence with what cannot be printed in its names escaped: control characters, and bytes that are no text."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 

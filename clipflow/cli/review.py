@@ -1,12 +1,11 @@
 """`clipflow review`: the queue, and a human's verdict."""
 
 import argparse
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipflow.cli.parser import Answer, add_table, add_verb
 from clipflow.errors import UsageError
+from clipflow.small_file import read_small, read_standard_input
 
 if TYPE_CHECKING:
     from clipflow.table.review import Verdict
@@ -84,7 +83,8 @@ def _lines(path: str | None) -> list[str]:
     if path is None:
         return []
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text("utf-8")
+        text = (read_standard_input() if path == "-" else read_small(path)).decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The file {path} cannot be read ({error}).", "Give a text file with one ID a line.") from None
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"The file {path} cannot be read ({why}).", "Give a text file with one ID a line.") from None
     return [name for line in text.splitlines() if (name := line.strip())]

@@ -1,5 +1,6 @@
 """Models of transformers' own families, loaded strictly: what does not match is an error, never random weights."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,11 @@ class TransformersEncoder(TorchEncoder):
 
 
 def _load_model(info: EncoderInfo, texts: bool) -> Any:
+    if sys.flags.optimize > 1:
+        raise EncoderError(
+            "transformers reads its own docstrings, and Python runs without any here (PYTHONOPTIMIZE=2, or -OO).",
+            "Set PYTHONOPTIMIZE to 1, or leave it out.",
+        )
     family = FAMILIES[info.family]
     whole = getattr(transformers, family.architecture)
     kind = image_side(whole) if family.has_text and not texts else whole

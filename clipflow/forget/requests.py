@@ -1,5 +1,6 @@
 """What somebody asks to forget: addresses, bytes, rows that meet a condition, or a list of requests."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ import pyarrow.compute as pc
 
 from clipflow.errors import QueryError, SourceError, UsageError
 from clipflow.faults import storage_error
+from clipflow.files import get_object
+from clipflow.small_file import read_small
 from clipflow.storage import Storage
 from clipflow.table.condition import check_condition, refused
 from clipflow.table.forgotten import Forgotten
@@ -20,6 +23,8 @@ _CONTENT = re.compile(r"[0-9a-f]{64}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
 # Longer than the names of files usually are: a hash with a digit too few must not pass for one.
 _DIGITS = re.compile(r"[0-9A-Fa-f]{24,}")
+# Bytes of a list: millions of requests.
+_MOST = 2**28
 _SHA256, _VARIABLE = "sha256:", "env:"
 
 
@@ -143,10 +148,11 @@ def _text(listed: str, storage: Storage) -> str:
     if scheme(address) not in ("file", "s3"):
         raise UsageError(f"{shown(listed)} is no list of requests.", "Name a path, an s3:// URI or env:NAME.")
     try:
-        plain = local_path(address) if scheme(address) == "file" else address
-        with storage.filesystem(address).open(os.fsdecode(plain), "rb") as file:
-            data: bytes = file.read()
+        on_disk = scheme(address) == "file"
+        data = read_small(local_path(address), _MOST) if on_disk else get_object(storage, address)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.EFBIG:
+            raise UsageError(f"{_named(listed)} cannot be read: {error.strerror}.", "Name a smaller list.") from None
         raise storage_error(error, address, "read") from error
     try:
         return data.decode("utf-8-sig")

@@ -10,6 +10,7 @@ import duckdb
 import lance
 import pyarrow as pa
 
+from clipflow.scratch import scratch_refused
 from clipflow.source.listing import Notes
 from clipflow.spec import JobSpec
 from clipflow.subtract.decide import decide
@@ -69,7 +70,9 @@ def subtract(
                     # It may have done so while the table was read.
                     if table is None or table.latest_version == table.version:
                         raise
-    except BaseException:
+    except BaseException as error:
         result.cleanup()
+        if (refused := scratch_refused(error)) is not None:
+            raise refused from error
         raise
     return result

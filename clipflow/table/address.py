@@ -1,6 +1,7 @@
 """Where a table and its two companions lie."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,6 +10,7 @@ from clipflow.spec import StorageSpec
 from clipflow.storage import Storage
 
 SUFFIX = ".lance"
+_ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ class TableAddress:
             raise TableError(f"The table {uri} lies on {scheme}://, which is not supported.", "Use a path or s3://.")
         if "://" not in plain:
             plain = os.path.abspath(os.path.expanduser(plain))
+        if _ODD.search(plain):
+            raise TableError(
+                f"The table {plain!r} has a control character or a byte that is not UTF-8 in its path.",
+                "Name another place: Lance takes no such path.",
+            )
         return cls(plain, Storage.of(storage or StorageSpec()))
 
     @property
