@@ -96,4 +96,6 @@ def _is_other_tiff(data: bytes, early: bool) -> bool:
     if not early and packed != _WEBP:
         return False
     known = packed in _COMPRESSIONS and first.one(tags.PHOTOMETRIC) in _PHOTOMETRICS
-    return known and all(1 <= bits <= 64 for bits in first.tags.get(tags.BITS, ())[:64]) and first.one(tags.FORMAT, 1) <= 6
+    return (
+        known and all(1 <= bits <= 64 for bits in first.tags.get(tags.BITS, ())[:64]) and first.one(tags.FORMAT, 1) <= 6
+    )

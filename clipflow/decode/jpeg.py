@@ -65,8 +65,8 @@ def _libjpeg(data: bytes, image: Image.Image, least: Mapping[str, int]) -> Pixel
         made: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
         return made
     # Pillow's assumption, which is Adobe's: inks are stored inverted.
-    inks = Image.fromarray(~simplejpeg.decode_jpeg(data, "CMYK"), "CMYK")
-    return in_bands(inks)
+    inks: Pixels = simplejpeg.decode_jpeg(data, "CMYK")
+    return in_bands(Image.fromarray(np.invert(inks, out=inks), "CMYK"))
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -128,7 +128,7 @@ def _has_all_scans(data: bytes) -> bool:
             break
     marks = np.frombuffer(data, np.uint8, offset=first_scan)
     begun = np.flatnonzero(marks[:-1] == 0xFF)
-    for at in (first_scan + begun[marks[begun + 1] == _SCAN]).tolist():
+    for at in (first_scan + begun[marks[begun + 1] == _SCAN])[:_MOST].tolist():
         count = data[at + 4] if at + 4 < len(data) else 0
         body = data[at + 5 : at + 8 + 2 * count]
         first, last, bits = (body[2 * count :] + bytes(3))[:3]
