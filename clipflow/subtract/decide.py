@@ -57,7 +57,12 @@ def decide(
                 {_decoded_before(again)} AS decoded_before,
                 coalesce(list_contains(k.reasons, '{SOURCE_DELETED}'), false) AS is_withdrawn
             FROM listed l LEFT JOIN known k USING (image_id)
-        ), named AS (SELECT *, status = 'failed' AS is_failed, {_waits(spec, again)} AS waits FROM joined)
+        ), named AS (
+            SELECT *, status = 'failed' AS is_failed,
+                CASE WHEN status = 'failed' THEN reasons[1] ELSE failed_under END AS code,
+                coalesce(TRY_CAST(failed_under AS BIGINT), 0) AS under
+            FROM joined
+        ), told AS (SELECT *, {_waits(spec, again)} AS waits FROM named)
         SELECT *, CASE
             WHEN is_forgotten THEN 'forgotten'
             WHEN NOT is_known THEN '{FETCH}'
@@ -69,7 +74,7 @@ def decide(
             WHEN same_state AND same_words AND NOT is_withdrawn AND failed_under IS NULL THEN 'unchanged'
             WHEN same_state OR same_bytes THEN '{REFRESH}'
             ELSE '{FETCH}' END AS action
-        FROM named WHERE action <> 'unchanged'
+        FROM told WHERE action <> 'unchanged'
     """)
     _take_over_former_rows(db, table)
     fetched = f"action IN ('{FETCH}', '{REDECODE}')"
@@ -120,15 +125,12 @@ def _waits(spec: JobSpec, again: Again) -> str:
     limits = [
         f"WHEN code = '{code}' THEN under >= {int(getattr(spec.limits, key))}" for code, key in sorted(LIMITS.items())
     ]
-    return f"""(
-        SELECT CASE
+    return f"""CASE
             WHEN code IS NULL OR {_among("code", again.codes)} THEN false
             {" ".join(limits)}
             WHEN {_among("code", DECODED)} THEN under >= {decoder_revision()}
             WHEN {_among("code", FINAL)} THEN true
-            ELSE tried >= {spec.limits.max_attempts} END
-        FROM (SELECT CASE WHEN status = 'failed' THEN reasons[1] ELSE failed_under END AS code,
-            coalesce(TRY_CAST(failed_under AS BIGINT), 0) AS under))"""
+            ELSE tried >= {spec.limits.max_attempts} END"""
 
 
 def _decoded_before(again: Again) -> str:

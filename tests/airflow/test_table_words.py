@@ -48,7 +48,7 @@ def test_what_a_run_is_asked_beyond_its_job_is_what_the_verb_takes() -> None:
     plain = EmbedImagesOperator(task_id="embed", job={}).words(Interval.parse("2026-11-01", "2026-11-02"))
     call = command_line().parse_args(plain)
     assert call.interval == ["2026-11-01T00:00:00+00:00", "2026-11-02T00:00:00+00:00"]
-    assert not (call.retry or call.redecode or call.reconcile or call.fail_on_empty)
+    assert [call.retry, call.redecode, call.reconcile, call.fail_on_empty] == [None, None, False, False]
 
 
 def test_judge_audit_maintain_and_forget_on_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
