@@ -90,10 +90,12 @@ def _is_other_bmp(data: bytes) -> bool:
 
 def _is_other_tiff(data: bytes, early: bool) -> bool:
     first = next(tags.directories(data), None)
-    if first is None or not first.pixels or not any(first.tags.get(offsets) for offsets in tags.OFFSETS):
+    if first is None or not first.pixels or not any(offsets in first.tags for offsets in tags.OFFSETS):
         return False
     packed = first.one(tags.COMPRESSION, 1)
     if not early and packed != _WEBP:
         return False
     known = packed in _COMPRESSIONS and first.one(tags.PHOTOMETRIC) in _PHOTOMETRICS
-    return known and all(1 <= bits <= 64 for bits in first.tags.get(tags.BITS, ())) and first.one(tags.FORMAT, 1) <= 6
+    return (
+        known and all(1 <= bits <= 64 for bits in first.tags.get(tags.BITS, ())[:64]) and first.one(tags.FORMAT, 1) <= 6
+    )

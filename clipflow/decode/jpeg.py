@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 
+import numpy as np
 import simplejpeg
 from PIL import Image
 
@@ -64,8 +65,8 @@ def _libjpeg(data: bytes, image: Image.Image, least: Mapping[str, int]) -> Pixel
         made: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
         return made
     # Pillow's assumption, which is Adobe's: inks are stored inverted.
-    inks = Image.fromarray(~simplejpeg.decode_jpeg(data, "CMYK"), "CMYK")
-    return in_bands(inks)
+    inks: Pixels = simplejpeg.decode_jpeg(data, "CMYK")
+    return in_bands(Image.fromarray(np.invert(inks, out=inks), "CMYK"))
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -117,14 +118,22 @@ def _without_padding(body: bytes) -> bytes:
 def _has_all_scans(data: bytes) -> bool:
     """Whether every coefficient of every component is sent to its last bit: a file may be cut between two scans."""
     missing: dict[int, int] = {}  # By component a bit for each coefficient.
+    first_scan = len(data)
     for marker, start, end in segments(data):
         body = data[start + 4 : end]
         if marker in _FRAMES and len(body) >= 6:
             missing = dict.fromkeys(body[6 : 6 + 3 * body[5] : 3], (1 << 64) - 1 if marker in (0xC2, 0xCA) else 1)
-        elif marker == _SCAN and len(body) >= 4:
-            first, last, bits = (body[1 + 2 * body[0] :] + bytes(3))[:3]
-            sent = (2 << last) - (1 << first)
-            for name in body[1 : 1 + 2 * body[0] : 2]:
-                if name in missing:
-                    missing[name] = missing[name] | sent if bits & 15 else missing[name] & ~sent
+        elif marker == _SCAN:
+            first_scan = start
+            break
+    marks = np.frombuffer(data, np.uint8, offset=first_scan)
+    begun = np.flatnonzero(marks[:-1] == 0xFF)
+    for at in (first_scan + begun[marks[begun + 1] == _SCAN])[:_MOST].tolist():
+        count = data[at + 4] if at + 4 < len(data) else 0
+        body = data[at + 5 : at + 8 + 2 * count]
+        first, last, bits = (body[2 * count :] + bytes(3))[:3]
+        sent = (2 << last) - (1 << first)
+        for name in body[: 2 * count : 2]:
+            if name in missing:
+                missing[name] = missing[name] | sent if bits & 15 else missing[name] & ~sent
     return not any(missing.values())

@@ -28,7 +28,8 @@ def prepare(image: TiffImageFile, data: bytes) -> None:
     """
     found = image.tag_v2
     signed = set(_all(found.get(tags.FORMAT, 1))) != {1} and image.mode not in ("I", "F")
-    if is_raw(data) or signed or found.get(_INK_SET, 1) != 1:
+    other_inks = image.mode == "CMYK" and found.get(_INK_SET, 1) != 1
+    if is_raw(data) or signed or other_inks:
         raise ImageFailure("unsupported_format")
     in_planes = found.get(tags.PLANAR, 1) == _PLANES
     if in_planes and found.get(tags.SAMPLES, 1) == 1:

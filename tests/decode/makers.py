@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
-Samples = npt.NDArray[np.generic]
 
 
 def scene(width: int = 48, height: int = 40) -> Pixels:
@@ -38,13 +37,16 @@ def packed(samples: npt.NDArray[np.integer], bits: int, order: Literal["<", ">"]
     return data
 
 
+Tags = Mapping[int, Sequence[int] | bytes]
+
+
 def tiff(
-    tags: Mapping[int, Sequence[int] | bytes],
+    tags: Tags,
     parts: Sequence[bytes],
     order: Literal["<", ">"] = "<",
     *,
     big: bool = False,
-    below: Sequence[tuple[Mapping[int, Sequence[int]], Sequence[bytes]]] = (),
+    below: Sequence[tuple[Tags, Sequence[bytes]]] = (),
 ) -> bytes:
     """A TIFF of one directory, with others below it.
 
@@ -54,55 +56,49 @@ def tiff(
         big: BigTIFF.
         below: Tags and parts of the directories that tag 330 names.
     """
-    wide, head, form = (8, 16, "Q") if big else (4, 8, "I")
-    out = bytearray((b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42))
-    out += struct.pack(order + "HHQ", 8, 0, head) if big else struct.pack(order + "I", head)
-
-    def directory(tags: Mapping[int, Sequence[int] | bytes], parts: Sequence[bytes], room: bytearray, at: int) -> int:
-        entries = dict(tags)
-        start = at + (8 if big else 2) + (20 if big else 12) * len(entries) + wide
-        body = bytearray()
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    head += struct.pack(order + "HHQ", 8, 0, 16) if big else struct.pack(order + "I", 8)
+    first = dict(tags)
+    if below:  # Where the others are hangs on the length of the first, which does not hang on that.
+        first[330] = [0] * len(below)
+        at = len(head) + len(_directory(first, parts, order, big, len(head)))
         places = []
-        for part in parts:
-            places.append(start + len(body))
-            body += part + b"\0" * (len(part) % 2)
-        for tag in (273, 324):
-            if tag in entries and not entries[tag]:
-                entries[tag] = places
-        room += struct.pack(order + ("Q" if big else "H"), len(entries))
-        for tag in sorted(entries):
-            values = entries[tag]
-            if isinstance(values, bytes):
-                kind, data, count = 7, values, len(values)
-            else:
-                kind = 4 if tag in (273, 324, 330) or max(values, default=0) > 0xFFFF else 3
-                data = b"".join(struct.pack(order + ("I" if kind == 4 else "H"), value) for value in values)
-                count = len(values)
-            room += struct.pack(order + "HH" + form, tag, kind, count)
-            if len(data) <= wide:
-                room += data.ljust(wide, b"\0")
-            else:
-                room += struct.pack(order + form, start + len(body))
-                body += data + b"\0" * (len(data) % 2)
-        room += bytes(wide)
-        room += body
-        return at + (len(room) - 0)
+        for more, pieces in below:
+            places.append(at)
+            at += len(_directory(more, pieces, order, big, at))
+        first[330] = places
+    made = head + _directory(first, parts, order, big, len(head))
+    for more, pieces in below:
+        made += _directory(more, pieces, order, big, len(made))
+    return made
 
-    if not below:
-        first = bytearray()
-        directory(tags, parts, first, head)
-        return bytes(out + first)
-    # The places of the others are known when the first has its length, which does not hang on them.
-    first, others, places = bytearray(), bytearray(), [0] * len(below)
-    directory({**tags, 330: places}, parts, first, head)
-    for i, (more, pieces) in enumerate(below):
-        places[i] = head + len(first) + len(others)
-        made = bytearray()
-        directory(more, pieces, made, places[i])
-        others += made
-    first = bytearray()
-    directory({**tags, 330: places}, parts, first, head)
-    return bytes(out + first + others)
+
+def _directory(tags: Tags, parts: Sequence[bytes], order: str, big: bool, at: int) -> bytes:
+    """One directory that stands at a place, and behind it what it names."""
+    wide, form = (8, "Q") if big else (4, "I")
+    start = at + (8 if big else 2) + (20 if big else 12) * len(tags) + wide
+    body, places = b"", []
+    for part in parts:
+        places.append(start + len(body))
+        body += part + bytes(len(part) % 2)
+    entries = b""
+    for tag, values in sorted(tags.items()):
+        if isinstance(values, bytes):
+            kind, count, data = 7, len(values), values
+        else:
+            numbers = places if tag in (273, 324) and not values else values
+            kind = 4 if tag in (273, 324, 330) or max(numbers, default=0) > 0xFFFF else 3
+            count, data = (
+                len(numbers),
+                b"".join(struct.pack(order + ("H" if kind == 3 else "I"), value) for value in numbers),
+            )
+        entries += struct.pack(order + "HH" + form, tag, kind, count)
+        if len(data) <= wide:
+            entries += data.ljust(wide, b"\0")
+        else:
+            entries += struct.pack(order + form, start + len(body))
+            body += data + bytes(len(data) % 2)
+    return struct.pack(order + ("Q" if big else "H"), len(tags)) + entries + bytes(wide) + body
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
