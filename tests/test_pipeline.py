@@ -161,7 +161,7 @@ def test_one_table_holds_one_encoder(tmp_path: Path) -> None:
     draw(tmp_path / "images", range(1))
     table = tmp_path / "t.lance"
     run(job(tmp_path / "images", table))
-    with pytest.raises(EncoderMismatch, match=r"stub:dim=16.*stub:dim=8"):
+    with pytest.raises(EncoderMismatch, match=r"stub:dim=16.*stub:dim=8.*`clipflow migrate TABLE"):
         run(job(tmp_path / "images", table, encoder={"model": "stub:dim=8", "loader": "stub"}))
     with pytest.raises(EncoderMismatch):
         clipflow.plan(job(tmp_path / "images", table, encoder={"model": "demo"}))

@@ -80,7 +80,7 @@ def test_it_reads_a_table_on_s3(home: Path, s3: S3Server, monkeypatch: pytest.Mo
 def test_ray_reads_it(home: Path, joined_ray: str) -> None:
     # Workers have a working directory of their own.
     setting = ON_DISK.replace('"lake/', f'"{home}/lake/')
-    check(*BY_RAY, setting)
+    check(BY_RAY[0], setting)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -89,4 +89,4 @@ def test_ray_reads_it_on_s3(home: Path, joined_ray: str, monkeypatch: pytest.Mon
     with S3Server() as store:
         store.use(monkeypatch)
         upload(store, home)
-        check(*BY_RAY, ON_S3)
+        check(BY_RAY[0], ON_S3)

@@ -27,6 +27,7 @@ _END = """examples:
 def add(verbs: Any) -> None:
     """The verb."""
     judge = add_verb(verbs, "judge", "re-decide by another policy, without images", _judge, _ABOUT, _END)
+    judge.usage = "clipflow judge TABLE --policy FILE [--dry-run [--by COLUMN ...] [--list FILE]] [options]"
     add_table(judge)
     judge.add_argument(
         "--policy",

@@ -59,7 +59,7 @@ def search(
     if sum(one is not None for one in (text, image, like)) != 1:
         raise QueryError(
             "A search needs a text, an image or an image_id, and one of them only.",
-            "Give TEXT, --image FILE, or --like IMAGE_ID.",
+            "Give TEXT (before --columns), --image FILE, or --like IMAGE_ID.",
         )
     if k < 1:
         raise QueryError(f"k is {k}; it must be 1 or more.", "Give -k 10.")
