@@ -27,6 +27,7 @@ def withdraw_gone(
     gone = left.gone + len(report.not_found)
     if spec.source.deleted != "reject" or not gone:
         return None
+    report.excused = len(report.not_found)
     if gone > MANY and gone > spec.limits.max_withdrawn_share * left.held:
         return TooManyWithdrawn(
             f"{gone} of {left.held} rows of {spec.source.uri} would be withdrawn, because their objects are gone; "
@@ -38,7 +39,6 @@ def withdraw_gone(
     seen = pa.table({"image_id": list(report.not_found), "run_id": list(report.not_found.values())}, schema=GONE)
     chunks = itertools.chain(left.gone_rows(spec.table.commit_rows), [seen] * bool(len(seen)))
     report.withdrawn, report.version = withdraw(assignment.address, chunks, operation)
-    report.excused = len(report.not_found)
     report.gone, report.missing_images = 0, []
     report.not_found.clear()
     return None
