@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from clipflow.decode.revision import decoder_revision
 from clipflow.encoders import EncoderInfo
 from clipflow.interval import Interval
 from clipflow.policy.check import fingerprints, match_columns, score_columns
@@ -96,5 +97,6 @@ class Assignment:
 
 
 def runtime(backend: str) -> dict[str, str]:
-    """Versions of the libraries that compute, as installed with the driver; recorded, not keyed."""
-    return {name: version(name) for name in (*_RUNTIME, *[backend] * (backend not in _RUNTIME))}
+    """Versions of what computes, as installed with the driver, the decoder's revision too; recorded, not keyed."""
+    libraries = {name: version(name) for name in (*_RUNTIME, *[backend] * (backend not in _RUNTIME))}
+    return libraries | {"decoder": str(decoder_revision())}

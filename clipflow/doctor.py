@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,23 +14,30 @@ from clipflow.interval import Interval
 from clipflow.jobfile import read_job
 from clipflow.pipeline import assign
 from clipflow.policy.check import check_policy
+from clipflow.policy.settle import has_duplicates
 from clipflow.refusals import refusals
 from clipflow.source import list_source
 from clipflow.spec import JobSpec
 from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
+from clipflow.table.first_seen import is_by_first_seen
 from clipflow.table.forgotten import read_forgotten
 from clipflow.trial import try_table, try_temporary_folder
+from clipflow.uri import shown
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its part of the job, whether it is well, what was found, and what to do."""
+    """One check: its part of the job, whether it is well, what was found, and what to do.
+
+    A warning is well, and worth a look all the same.
+    """
 
     name: str
     ok: bool
     message: str
     mend: str = ""
+    warning: bool = False
 
 
 @dataclass
@@ -53,8 +60,9 @@ class Diagnosis:
 
     def text(self) -> str:
         """As a line per check."""
-        lines = [f"{'ok ' if c.ok else 'BAD'}  {c.name}: {c.message} {c.mend}".rstrip() for c in self.checks]
-        return "\n".join(lines)
+        marks = ["BAD" if not one.ok else "!!!" if one.warning else "ok " for one in self.checks]
+        lines = [f"{mark}  {c.name}: {c.message} {c.mend}" for mark, c in zip(marks, self.checks, strict=True)]
+        return "\n".join(line.rstrip() for line in lines)
 
     @contextmanager
     def check(self, name: str, found: Callable[[], str]) -> Iterator[None]:
@@ -67,11 +75,28 @@ class Diagnosis:
         else:
             self.checks.append(Check(name, True, found()))
 
+    def warn(self, message: str, mend: str) -> None:
+        """The last check was well, and there is something to look at."""
+        self.checks[-1] = replace(self.checks[-1], message=message, mend=mend, warning=True)
+
     def add(self, name: str, error: ClipflowError) -> None:
         """A check that found something wrong."""
         self.checks.append(Check(name, False, error.message, error.mend))
         if error.exit_code > self.exit_code:
             self.error = error
+        _let_go(error)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Keep what an error says, and nothing of where it was raised.
+
+    Its frames hold models and cursors, in a circle with the diagnosis; what a library finds there when the process
+    ends it reports as leaked.
+    """
+    while error is not None:
+        before = error.__cause__ or error.__context__
+        error.__traceback__ = error.__cause__ = error.__context__ = None
+        error = before
 
 
 def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: str | None) -> Diagnosis:
@@ -95,9 +120,17 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
     if spec is None:
         return diagnosis
     known = spec
+    empty = False
     with diagnosis.check("source", lambda: said[0]):
-        first = next(iter(list_source(known.source, window)), None)
-        said[0] = f"{known.source.uri} holds {'images' if first else 'nothing in this window'}"
+        # A path in time is written for an interval; without one all that it ever names are its images.
+        whole = window is None and known.source.window == "path"
+        empty = next(iter(list_source(known.source, window, whole=whole)), None) is None
+        said[0] = f"{known.source.uri} holds images"
+    if empty:
+        diagnosis.warn(
+            f"{shown(known.source.uri)} lists 0 objects" + (" in this interval." if window else "."),
+            "Look whether it is mounted, and whether the prefix, the rights and source.exclude are right.",
+        )
     info: EncoderInfo | None = None
     with diagnosis.check("encoder", lambda: said[0]):
         info = describe(known.encoder, known.decode)
@@ -109,6 +142,11 @@ def examine(job: str, sets: Sequence[str], interval: Sequence[str] | None, ray: 
         # What the checks before this one found wrong is not wrong with the table as well.
         sound = {check.name for check in diagnosis.checks if check.ok}
         said[0] = _try_table(known, compare=sound >= {"encoder", "policy"})
+    if diagnosis.checks[-1].ok and _is_of_before(known):
+        diagnosis.warn(
+            f"{said[0]}; it tells originals from duplicates by source_modified, which an uploader may choose.",
+            "`clipflow judge` with its policy gives it the order of first_seen_at; --dry-run says what would move.",
+        )
     if ray not in (None, "none"):
         with diagnosis.check("ray", lambda: said[0]):
             said[0] = _try_ray(str(ray))
@@ -139,6 +177,12 @@ def _try_table(spec: JobSpec, compare: bool) -> str:
     if dataset is None:
         return f"{address.uri} will be created"
     return f"{address.uri} has {dataset.count_rows()} rows at version {dataset.version}"
+
+
+def _is_of_before(spec: JobSpec) -> bool:
+    """Whether duplicates are told in a table by an order that newer ones do not have."""
+    dataset = open_dataset(TableAddress.of(spec.table.uri, spec.table.storage))
+    return dataset is not None and has_duplicates(spec.policy) and not is_by_first_seen(dataset)
 
 
 def _try_ray(address: str) -> str:

@@ -1,6 +1,6 @@
 """The codes of failed images: why an image has a row without a vector.
 
-A *final* code is not tried again while the source object stays as it is.
+A *final* code is not tried again while the source object, and what the failure follows from, stay as they are.
 A *passing* code is tried again by later runs, up to `limits.max_attempts`.
 """
 

@@ -26,6 +26,10 @@ def text_of(name: str, what: str) -> tuple[str, str, str]:
                 "Set it, or name a file.",
             )
         return os.environ[variable], f"${variable}", ""
+    if name.rstrip("/").endswith(".lance"):
+        raise JobFileError(
+            f"{shown(name)} is a table, not a {what} file.", "See `clipflow --help` for what takes which."
+        )
     try:
         return read_file(name, f"{what} file", JobFileError).decode(), shown(name), name
     except UnicodeDecodeError as error:

@@ -16,6 +16,7 @@ from clipflow.errors import PolicyChanged, PolicyError
 from clipflow.policy.check import check_policy, details_read, fingerprints, match_columns, score_columns
 from clipflow.policy.judge import Bools, prepare
 from clipflow.policy.rescore import known_scores, rescore
+from clipflow.policy.scorers import find_scorer
 from clipflow.policy.scorers.base import TextEncoder
 from clipflow.policy.scorers.duplicate import Places
 from clipflow.policy.settle import Settled, Start, has_duplicates, settle
@@ -70,8 +71,12 @@ class Judging:
         return True if has_duplicates(self.policy) else None
 
     @classmethod
-    def of(cls, policy: PolicySpec, dataset: lance.LanceDataset) -> "Judging":
-        """Check the policy against the table, encode its labels and read its weights."""
+    def of(cls, policy: PolicySpec, dataset: lance.LanceDataset, *, texts: bool = True) -> "Judging":
+        """Check the policy against the table, encode its labels and read its weights.
+
+        Args:
+            texts: Without, no text is encoded, and rules that need it can only take what the table holds.
+        """
         about = about_images(dataset)
         info = EncoderInfo.from_card(json.loads(about["encoder"]))
         captions = bool(dataset.count_rows("caption IS NOT NULL"))
@@ -79,7 +84,9 @@ class Judging:
         check_policy(policy, info, captions=captions, attributes=attributes)
         _ensure_details(policy, dataset)
         encode = text_encoder(encoder_spec(info), info)
-        return cls(policy, fingerprints(policy, info), prepare(policy, info, encode), encode)
+        ready = [rule for rule in policy.rules if texts or not find_scorer(rule.score, rule.name).needs_text]
+        prepared = prepare(policy.model_copy(update={"rules": tuple(ready)}), info, encode)
+        return cls(policy, fingerprints(policy, info), prepared, encode)
 
     def all_of(self, dataset: lance.LanceDataset) -> Found:
         """Every row of a version, decided anew."""

@@ -84,7 +84,7 @@ PROVENANCE = (
 )
 COLUMNS = IDENTITY + IMAGE + RESULT + PROVENANCE
 
-MEASURES = ("min_side", "aspect_ratio", "megapixels", "blur", "entropy", "bytes_per_pixel")
+MEASURES = ("min_side", "aspect_ratio", "megapixels", "blur", "entropy", "bytes_per_pixel", "damaged")
 DETAIL = ("phash", "blur", "entropy")
 """What only the pixels of the whole image tell; null where it was decoded smaller than it is."""
 PIXEL_COLUMNS = ("phash", "media_type", "width", "height", *MEASURES)

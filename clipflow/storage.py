@@ -4,6 +4,7 @@ A `Storage` holds no secret. Credentials are looked up by botocore when a client
 environment or a profile, so that a pickled `Storage` uses the credentials of wherever it arrives.
 """
 
+import logging
 import os
 import threading
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 30
 ATTEMPTS = 3
 CONNECTIONS = 32
+# They say at each look-up that it found something, dozens of times in the log of a task.
+_CHATTY = ("botocore.credentials", "aiobotocore.credentials")
 
 _clients: dict[object, Any] = {}
 _lock = threading.Lock()
@@ -130,6 +133,9 @@ class Storage:
         import botocore.exceptions
         import botocore.session
 
+        for name in _CHATTY:
+            if logging.getLogger(name).level == logging.NOTSET:
+                logging.getLogger(name).setLevel(logging.WARNING)
         session = botocore.session.Session(profile=self.profile)
         try:
             session.get_scoped_config()

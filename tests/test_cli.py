@@ -39,7 +39,11 @@ REPORT = {
     "version",
     *COUNTS,
     "repeated",
+    "excluded",
     "withdrawn",
+    "missing",
+    "missing_images",
+    "warnings",
     *VERDICTS,
     "reasons",
     "seconds",
@@ -167,7 +171,8 @@ def test_run_takes_an_interval_and_changes(say: Say, home: Home) -> None:
 
 
 def test_run_that_fails_says_what_it_did(say: Say, home: Home) -> None:
-    code, out, err = say("run", home.job, "--set", "limits.max_failed_share=0.1", "--json")
+    limits = [f"limits.{key}" for key in ("max_failed_share=0.1", "max_failed_from=5", "fail_on=any")]
+    code, out, err = say("run", home.job, *(word for limit in limits for word in ("--set", limit)), "--json")
     document = one_document(out)
     assert code == 1
     assert set(document) == {*REPORT, "error"}
@@ -175,6 +180,7 @@ def test_run_that_fails_says_what_it_did(say: Say, home: Home) -> None:
     assert document["error"]["class"] == "TooManyFailed"
     assert document["error"]["retryable"] is False
     assert "1 of 5 images failed (not_an_image 1)" in err
+    assert "5 listed: 0 unchanged, 0 reused, 4 embedded, 1 failed, 0 forgotten" in err, "people see what it came to"
     assert clipflow.open(home.table).images.count_rows() == 5, "the others are committed"
 
 
@@ -266,6 +272,12 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     "no verb": ([], "arguments are required: VERB"),
     "wrong verb": (["runn", "{job}"], "'runn' is no verb. Did you mean 'run'?"),
     "verb like no other": (["qqq"], "'qqq' is no verb. See `clipflow --help`."),
+    "verb last": (["job.yaml", "run"], "The verb comes first, as in `clipflow run job.yaml`."),
+    "table first": (["a.lance", "search", "red"], "The verb comes first, as in `clipflow search a.lance`."),
+    "a table for a job": (["run", "{table}"], "{table} is a table, not a job file."),
+    "a job for a table": (["judge", "{job}", "--policy", "{job}"], "is no table; it may be a job."),
+    "a password in a table's name": (["sql", "s3://me:pw@b/t.lance", "select 1"], "carries a user or a password"),
+    "a text behind --columns": (["search", "{table}", "--columns", "width", "red"], "TEXT (before --columns)"),
     "no job": (["run"], "arguments are required: JOB"),
     "wrong option": (["run", "{job}", "--fast"], "--fast"),
     "too many": (["plan", "{job}", "{job}"], "Unrecognized arguments"),

@@ -38,8 +38,8 @@ def test_what_the_engine_imports_is_of_the_core_or_of_the_extra() -> None:
     homes = packages_distributions()
     core = {name for name in imported() if declared("") & {canonicalize_name(home) for home in homes.get(name, ())}}
     assert core >= {"pydantic", "yaml", "fsspec", "s3fs"}
-    # botocore comes with s3fs, scikit-image is only for training the demo's encoder again, the last two are extras.
-    assert imported() - core - {"botocore", "skimage", "open_clip", "openvino"} <= ENGINE
+    # botocore comes with s3fs, scikit-image is only for training the demo's encoder again, the others are extras.
+    assert imported() - core - {"botocore", "skimage", "open_clip", "openvino", "pillow_heif"} <= ENGINE
 
 
 def test_the_extra_brings_what_it_says() -> None:

@@ -15,7 +15,7 @@ import pytest
 from pydantic import ByteSize
 
 from clipflow.failures import ImageFailure
-from clipflow.fetch import Fetcher
+from clipflow.fetch import Body, Fetcher
 from clipflow.spec import Limits, StorageSpec
 from clipflow.storage import Storage
 from clipflow.uri import canonical
@@ -42,7 +42,7 @@ def test_files_are_read_whatever_their_name(tmp_path: Path) -> None:
         with open(path, "wb") as file:
             file.write(b"data of " + path)
     wanted = [b"data of " + path for path in paths]
-    assert fetcher().fetch_many([canonical(os.fsdecode(path)) for path in paths]) == wanted
+    assert fetcher().fetch_many([canonical(os.fsdecode(path)) for path in paths]) == [Body(data) for data in wanted]
 
 
 def test_failures_of_files(tmp_path: Path) -> None:
@@ -69,7 +69,11 @@ def test_failures_of_files(tmp_path: Path) -> None:
 def test_order_is_kept_and_http_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"a")
     got = fetcher().fetch_many([f"file://{tmp_path}/no", "http://127.0.0.1/", f"file://{tmp_path}/a"])
-    assert [one.code if isinstance(one, ImageFailure) else one for one in got] == ["not_found", "blocked_address", b"a"]
+    assert [one.code if isinstance(one, ImageFailure) else one for one in got] == [
+        "not_found",
+        "blocked_address",
+        Body(b"a"),
+    ]
     assert fetcher().fetch_many([]) == []
 
 
@@ -81,7 +85,7 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
 
 def test_objects_are_read_whatever_their_key(bucket: S3Server) -> None:
     uris = [bucket.put(f"fetch/{name}", name.encode()) for name in ODD] * 10
-    assert fetcher().fetch_many(uris) == [name.encode() for name in ODD] * 10
+    assert fetcher().fetch_many(uris) == [Body(name.encode()) for name in ODD] * 10
 
 
 def test_failures_of_objects(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

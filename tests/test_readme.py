@@ -3,6 +3,7 @@
 import inspect
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,20 @@ def test_the_readme_s_make_commands_are_targets() -> None:
     targets = re.findall(r"^([\w-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert commands(README, "make") == [["demo"], ["test"], ["airflow"], ["airflow-down"]]
     assert {"demo", "test", "help", "airflow", "airflow-down"} <= set(targets)
+
+
+def test_the_readme_counts_the_dags() -> None:
+    number = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    (said,) = re.findall(r"(\w+) DAGs show how", README.read_text("utf-8"))
+    assert number.index(said.lower()) == len(list((ROOT / "dags").glob("*.py")))
+
+
+def test_the_readme_installs_extras_that_there_are() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    named = re.findall(r'"(?:clipflow|\.)\[([\w,-]+)\]"', README.read_text("utf-8"))
+    assert named
+    assert {extra for names in named for extra in names.split(",")} <= set(extras)
+    assert any(words[:2] == ["install", "-c"] for words in commands(README, "pip"))
 
 
 def test_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +208,8 @@ def test_the_page_of_the_audit_names_every_figure_and_every_key() -> None:
 
     assert {name for row in rows("audit.md", "As a gate") for name in named(row)} == set(FIGURES)
     text = (ROOT / "docs" / "audit.md").read_text("utf-8")
-    keys = "column, value, rule, n, removed, rate, low, high, ratio, flagged"
+    keys = "column, value, rule, n, removed, rate, low, high, ratio, flagged, review, not_shown"
+    keys += "".join(f", not_shown_{key}" for key in ("rate", "low", "high", "ratio", "flagged"))
     assert f"`{{{keys}}}`" in text
     assert {name for row in rows("audit.md", "Who is removed") for name in named(row)} == set(keys.split(", "))
     assert f"`--bounds` ({FOUR_FIFTHS.low:g} {FOUR_FIFTHS.high:g})" in text

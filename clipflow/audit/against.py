@@ -1,40 +1,40 @@
 """Two states side by side: the table as a run left it and as it is now, or as it is and under another policy."""
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import lance
 
+from clipflow.audit.foresee import foreseen
 from clipflow.audit.groups import Bounds, groups, rates
 from clipflow.audit.view import Rows, View, grouping, open_view
-from clipflow.encoders.info import EncoderInfo
-from clipflow.errors import PolicyError, QueryError, TableError
+from clipflow.errors import QueryError, TableError
 from clipflow.jobfile import read_policy
-from clipflow.policy.check import check_policy, fingerprints
-from clipflow.policy.settle import depends_on_rows
-from clipflow.spec import PolicySpec
 from clipflow.table.address import TableAddress
-from clipflow.table.images import open_images, scores_of
+from clipflow.table.images import open_images
 
 _FILES = (".yaml", ".yml", ".json")
 
 
-def other(now: View, address: TableAddress, against: str) -> tuple[dict[str, Any], View, View]:
+def other(
+    now: View, address: TableAddress, images: lance.LanceDataset, against: str
+) -> tuple[dict[str, Any], View, View]:
     """What to compare with: {kind, run_id | policy_id, version}, and the two states, earlier and later.
 
     A run's state is the earlier one; a policy's is the later one.
 
+    Args:
+        images: The dataset that `now` shows.
+
     Raises:
         QueryError: There is no such run, or it left no version.
         TableError: The version is cleaned up.
-        PolicyError, JobFileError: The policy cannot be read, or needs scores that are not stored.
+        PolicyError, JobFileError: The policy cannot be read, cannot be applied, or needs texts encoded.
     """
-    if against == "-" or against.startswith("env:") or against.endswith(_FILES) or os.path.isfile(against):
+    if _is_policy(against):
         policy = read_policy(against)
-        check_stored(now, policy)
-        after = now.under("later", policy)
+        after = now.under("later", policy, foreseen(now, images, policy))
         return {"kind": "policy", "policy_id": policy.policy_id, "version": now.version}, now, after
     version = _version_after(now, against)
     try:
@@ -46,12 +46,17 @@ def other(now: View, address: TableAddress, against: str) -> tuple[dict[str, Any
     return {"kind": "run", "run_id": against, "version": version}, before, now
 
 
+def _is_policy(against: str) -> bool:
+    named = against == "-" or against.startswith("env:") or "://" in against or against.endswith(_FILES)
+    return named or os.path.isfile(against)
+
+
 def compare(before: View, after: View, bounds: Bounds) -> dict[str, Any]:
     """{moved, rules, groups} of two states.
 
     moved[] is {from, to, n} over all rows, null where a row is not in that state. rules[] and groups[] hold
-    `from` and `to`, each {n, removed, rate} or null where that state has no such rule, or the group is too small in
-    it; `difference` = the later rate minus the earlier one.
+    `from` and `to`, each {n, removed, rate, not_shown, not_shown_rate} or null where that state has no such rule, or
+    the group is too small in it; `difference` = the later rate minus the earlier one, `not_shown_difference` too.
     """
     rules = [_side_by_side({"rule": rule}, *pair) for rule, pair in _paired(rates(before), rates(after))]
     keyed = [{(g["column"], g["value"], g["rule"]): g for g in groups(view, bounds)[0]} for view in (before, after)]
@@ -70,23 +75,8 @@ def moved(before: View, after: View) -> Rows:
     )
 
 
-def check_stored(now: View, policy: PolicySpec) -> None:
-    """Raises PolicyError when a rule needs scores that the table does not hold, or holds for another rule."""
-    info = EncoderInfo.from_card(json.loads(now.about["encoder"]))
-    check_policy(policy, info, captions=True)
-    wanted, stored = fingerprints(policy, info), scores_of(now.about).get(now.about["policy_id"], {})
-    # Who is an original hangs on the verdicts of other rules.
-    telling = {rule.name for rule in policy.rules if depends_on_rows(rule, policy)}
-    for name, fingerprint in wanted.items():
-        if stored.get(name) != fingerprint or (name in telling and policy.policy_id != now.about["policy_id"]):
-            raise PolicyError(
-                f"The scores of rule {name!r} are not stored in the table, so its verdicts cannot be foreseen here.",
-                "See `clipflow judge --policy FILE --dry-run`, which scores.",
-            )
-
-
 def _version_after(now: View, run_id: str) -> int:
-    runs = now.db.execute("SELECT to_version FROM runs WHERE run_id = ?", [run_id]).fetchall()
+    runs = now.db.execute("SELECT to_version, verb, state FROM runs WHERE run_id = ?", [run_id]).fetchall()
     if not runs:
         last = now.ask("SELECT run_id FROM runs ORDER BY started_at DESC LIMIT 3")
         raise QueryError(
@@ -94,7 +84,9 @@ def _version_after(now: View, run_id: str) -> int:
             f"The last runs are {', '.join(row['run_id'] for row in last)}." if last else "Name a policy file.",
         )
     if runs[0][0] is None:
-        raise QueryError(f"The run {run_id} left no version of the table.", "Name another run.")
+        _, verb, state = runs[0]
+        why = "is still running" if state == "running" else f"(a {verb}, {state}) left no version of the table"
+        raise QueryError(f"The run {run_id} {why}.", "Name another run.")
     return int(runs[0][0])
 
 
@@ -111,13 +103,20 @@ def _paired(left: Mapping[Any, Any], right: Mapping[Any, Any]) -> list[tuple[Any
 
 
 def _side_by_side(what: dict[str, Any], left: Any, right: Any) -> dict[str, Any]:
-    sides = [_side(one) for one in (left, right)]
-    known = [side["rate"] for side in sides if side is not None and side["rate"] is not None]
-    return {**what, "from": sides[0], "to": sides[1], "difference": known[1] - known[0] if len(known) == 2 else None}
+    before, after = (_side(one) for one in (left, right))
+    differences = {f"{kind}difference": _difference(before, after, f"{kind}rate") for kind in ("", "not_shown_")}
+    return {**what, "from": before, "to": after, **differences}
+
+
+def _difference(before: dict[str, Any] | None, after: dict[str, Any] | None, rate: str) -> float | None:
+    if before is None or after is None or before[rate] is None or after[rate] is None:
+        return None
+    return float(after[rate] - before[rate])
 
 
 def _side(counted: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if counted is None:
         return None
-    n, removed = counted["n"], counted["removed"]
-    return {"n": n, "removed": removed, "rate": removed / n if n else None}
+    n, removed, hidden = counted["n"], counted["removed"], counted["not_shown"]
+    rates = {"rate": removed / n if n else None, "not_shown_rate": hidden / n if n else None}
+    return {"n": n, "removed": removed, "not_shown": hidden, **rates}

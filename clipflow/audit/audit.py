@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from clipflow.audit.against import compare, other
 from clipflow.audit.condition import holds
@@ -43,7 +44,7 @@ def audit(
 
     Raises:
         QueryError: A column, the run or the condition is wrong.
-        PolicyError, JobFileError: The policy to compare with cannot be read, or needs scores that are not stored.
+        PolicyError, JobFileError: The policy to compare with cannot be read, cannot be applied, or needs texts encoded.
         TableError: There is no such table.
     """
     _check(bounds)
@@ -54,7 +55,7 @@ def audit(
         view = open_view(db, "images", address, dataset, list(dict.fromkeys(by)))
         report = _report(view, address.uri, bounds)
         if against is not None:
-            what, before, after = other(view, address, against)
+            what, before, after = other(view, address, dataset, against)
             report.against = {**what, **compare(before, after, bounds)}
         if prompts:
             encoder = cache(lambda: encoder_of(dict(view.about)))
@@ -73,7 +74,7 @@ def _report(view: View, uri: str, bounds: Bounds) -> AuditReport:
         table=uri,
         version=view.version,
         statuses={name: statuses.get(name, 0) for name in STATUSES},
-        overall={"n": whole["n"], "removed": whole["removed"], **_rate(whole["removed"], whole["n"])},
+        overall=_overall(whole),
         bounds=bounds,
         by=list(view.by),
         groups=shown,
@@ -91,6 +92,12 @@ def _report(view: View, uri: str, bounds: Bounds) -> AuditReport:
         windows=windows(view),
         runs=operations(view),
     )
+
+
+def _overall(whole: dict[str, Any]) -> dict[str, Any]:
+    n, removed, hidden = whole["n"], whole["removed"], whole["not_shown"]
+    counted = {"n": n, "removed": removed, **_rate(removed, n), "review": hidden - removed, "not_shown": hidden}
+    return counted | {f"not_shown_{key}": value for key, value in _rate(hidden, n).items()}
 
 
 def _rate(k: int, n: int) -> dict[str, float | int | None]:

@@ -14,6 +14,8 @@ from clipflow.errors import QueryError
 FIGURES = {
     **dict.fromkeys(("rows", "accepted", "review", "rejected", "failed"), pa.int64()),
     **dict.fromkeys(("accepted_share", "review_share", "rejected_share", "failed_share"), pa.float64()),
+    "not_shown": pa.int64(),
+    "not_shown_share": pa.float64(),
     **dict.fromkeys(("flagged_groups", "suppressed_groups", "reviewed"), pa.int64()),
     **dict.fromkeys(("false_reject_share", "false_accept_share"), pa.float64()),
     "moved": pa.int64(),
@@ -23,9 +25,11 @@ FIGURES = {
 
 GROUPS = {
     **dict.fromkeys(("column", "value", "rule"), pa.string()),
-    **dict.fromkeys(("n", "removed"), pa.int64()),
+    **dict.fromkeys(("n", "removed", "review", "not_shown"), pa.int64()),
     **dict.fromkeys(("rate", "low", "high", "ratio", "difference"), pa.float64()),
+    **dict.fromkeys((f"not_shown_{name}" for name in ("rate", "low", "high", "ratio", "difference")), pa.float64()),
     "flagged": pa.bool_(),
+    "not_shown_flagged": pa.bool_(),
 }
 RULES = {
     **dict.fromkeys(("rule", "score"), pa.string()),
@@ -82,6 +86,8 @@ def figures(document: Mapping[str, Any]) -> dict[str, Any]:
         "rows": rows,
         **{status: document[status] for status in STATUSES},
         **shares,
+        "not_shown": document["review"] + document["rejected"],
+        "not_shown_share": (document["review"] + document["rejected"]) / rows if rows else None,
         "flagged_groups": len({(g["column"], str(g["value"])) for g in document["groups"] if g["flagged"]}),
         "suppressed_groups": sum(one["suppressed_groups"] for one in document["suppressed"]),
         "reviewed": people["reviewed"],
@@ -94,10 +100,10 @@ def figures(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _groups(document: Mapping[str, Any]) -> Rows:
     compared = document["against"]["groups"] if document["against"] else ()
-    differences = {_key(group): group["difference"] for group in compared}
+    names = ("difference", "not_shown_difference")
+    differences = {_key(group): {name: group[name] for name in names} for group in compared}
     return [
-        {**group, "value": _text(group["value"]), "difference": differences.get(_key(group))}
-        for group in document["groups"]
+        {**group, "value": _text(group["value"]), **differences.get(_key(group), {})} for group in document["groups"]
     ]
 
 

@@ -43,8 +43,9 @@ def ruled(policy: PolicySpec, own: dict[str, tuple[str, str]] | None = None) -> 
 
 
 def judged(ruling: str) -> str:
-    """The whole verdict: a failure, then a human's word, then what stands beside the rules, then the rules'."""
+    """The whole verdict: a failure, then what stands beside the rules, then a human's word, then the rules'."""
     return (
-        "CASE WHEN status = 'failed' THEN 'failed' WHEN reviewed_verdict IS NOT NULL THEN reviewed_verdict "
-        f"WHEN coalesce(list_contains(reasons, '{SOURCE_DELETED}'), false) THEN 'rejected' ELSE {ruling} END"
+        "CASE WHEN status = 'failed' THEN 'failed' "
+        f"WHEN coalesce(list_contains(reasons, '{SOURCE_DELETED}'), false) THEN 'rejected' "
+        f"WHEN reviewed_verdict IS NOT NULL THEN reviewed_verdict ELSE {ruling} END"
     )

@@ -1,4 +1,4 @@
-"""Removal rates by group and rule."""
+"""Rates of removal, and of what is not shown, by group and rule."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,10 @@ from clipflow.audit.view import Rows, View
 from clipflow.audit.wilson import wilson
 
 ANY = "*"
-"""The rule that stands for all of them, and for people: the row's status is rejected."""
+"""The rule that stands for all of them, and for people: the row's status counts."""
+
+KINDS = ("removed", "not_shown")
+"""What is counted: for a rule a reject bound, or any bound fires; for `*` rejected rows, or rejected or review."""
 
 
 class Bounds(NamedTuple):
@@ -31,9 +34,9 @@ FOUR_FIFTHS = Bounds()
 
 
 def rates(view: View) -> dict[str, dict[str, Any]]:
-    """Over all rows, by rule: {n, removed}; n = rows not failed."""
+    """Over all rows, by rule: {n, removed, not_shown}; n = rows not failed."""
     row = view.one(f"SELECT {_counts(view)} FROM {{view}} WHERE status <> 'failed'")
-    return {rule: {"n": row["n"], "removed": row[column]} for rule, column in _removed(view)}
+    return {rule: _counted(row, at) for rule, at in _rules(view)}
 
 
 def groups(view: View, bounds: Bounds) -> tuple[Rows, Rows]:
@@ -51,16 +54,21 @@ def groups(view: View, bounds: Bounds) -> tuple[Rows, Rows]:
             rows = sum(row["n"] for row in small)
             suppressed.append({"column": name, "value": None, "suppressed_groups": len(small), "n": rows})
         for row in found[: len(found) - len(small)]:
-            for rule, removed in _removed(view):
-                counted = {"column": name, "value": row["value"], "rule": rule, "n": row["n"], "removed": row[removed]}
-                shown.append(counted | compared(row[removed], row["n"], overall[rule], bounds))
+            for rule, at in _rules(view):
+                counted = _counted(row, at)
+                entry = {"column": name, "value": row["value"], "rule": rule, "n": row["n"]}
+                entry |= {"removed": counted["removed"], **compared(counted, overall[rule], bounds, "removed")}
+                hidden = compared(counted, overall[rule], bounds, "not_shown")
+                entry |= {"review": counted["not_shown"] - counted["removed"], "not_shown": counted["not_shown"]}
+                shown.append(entry | {f"not_shown_{key}": value for key, value in hidden.items()})
     return shown, suppressed
 
 
-def compared(removed: int, n: int, overall: dict[str, Any], bounds: Bounds) -> dict[str, Any]:
-    """{rate, low, high, ratio, flagged} of a group that holds at least one row."""
-    rate, whole = removed / n, overall["removed"] / overall["n"]
-    low, high = wilson(removed, n)
+def compared(counted: dict[str, Any], overall: dict[str, Any], bounds: Bounds, kind: str) -> dict[str, Any]:
+    """{rate, low, high, ratio, flagged} of one of `KINDS` in a group that holds at least one row."""
+    n = counted["n"]
+    rate, whole = counted[kind] / n, overall[kind] / overall["n"]
+    low, high = wilson(counted[kind], n)
     assert low is not None
     assert high is not None
     ratio = rate / whole if whole else None
@@ -68,10 +76,19 @@ def compared(removed: int, n: int, overall: dict[str, Any], bounds: Bounds) -> d
     return {"rate": rate, "low": low, "high": high, "ratio": ratio, "flagged": beyond and not low <= whole <= high}
 
 
-def _removed(view: View) -> list[tuple[str, str]]:
-    return [(ANY, "removed"), *((rule.name, f"removed_{rule.name}") for rule in view.policy.rules)]
+def _rules(view: View) -> list[tuple[str, str]]:
+    """Every rule, `*` first, with the end of its columns' names."""
+    return [(ANY, ""), *((rule.name, f"_{rule.name}") for rule in view.policy.rules)]
+
+
+def _counted(row: dict[str, Any], at: str) -> dict[str, Any]:
+    return {"n": row["n"], **{kind: row[f"{kind}{at}"] for kind in KINDS}}
 
 
 def _counts(view: View) -> str:
-    named = [f"count(*) FILTER (WHERE reject_{rule.name}) AS removed_{rule.name}" for rule in view.policy.rules]
-    return ", ".join(["count(*) AS n", "count(*) FILTER (WHERE status = 'rejected') AS removed", *named])
+    conditions = {"removed": "status = 'rejected'", "not_shown": "status IN ('rejected', 'review')"}
+    for rule in view.policy.rules:
+        conditions[f"removed_{rule.name}"] = f"reject_{rule.name}"
+        conditions[f"not_shown_{rule.name}"] = f"reject_{rule.name} OR review_{rule.name}"
+    counts = (f"count(*) FILTER (WHERE {condition}) AS {name}" for name, condition in conditions.items())
+    return ", ".join(["count(*) AS n", *counts])

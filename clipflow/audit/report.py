@@ -23,7 +23,8 @@ class AuditReport:
 
     Attributes:
         statuses: Rows by status.
-        overall: {n, removed, rate, low, high} of all rows not failed.
+        overall: {n, removed, rate, low, high} of all rows not failed; review, not_shown (rejected or review) and
+            its `not_shown_` rate, low and high.
         groups: See `audit.groups`; `suppressed` too.
         rules: See `audit.rules`.
         unjudged: Rows that another policy judged than the table's.
@@ -124,17 +125,19 @@ def percent(rate: float | None, digits: int = 1) -> str:
     return "-" if rate is None else f"{100 * rate:.{digits}f} %"
 
 
-def interval(entry: dict[str, Any]) -> str:
-    """A rate with its interval."""
-    if entry["rate"] is None:
+def interval(entry: dict[str, Any], kind: str = "") -> str:
+    """A rate with its interval; `kind` is what stands before its keys."""
+    if entry[f"{kind}rate"] is None:
         return "-"
-    return f"{percent(entry['rate'])} ({100 * entry['low']:.1f} to {100 * entry['high']:.1f})"
+    return f"{percent(entry[f'{kind}rate'])} ({100 * entry[f'{kind}low']:.1f} to {100 * entry[f'{kind}high']:.1f})"
 
 
 def _lines(report: AuditReport) -> Iterator[str]:
     counts = ", ".join(f"{n} {status}" for status, n in report.statuses.items())
     yield f"{report.rows} rows: {counts}"
     yield f"removed: {interval(report.overall)} of {report.overall['n']} that did not fail, 95 % interval"
+    hidden = interval(report.overall, "not_shown_")
+    yield f"not shown: {hidden}, with the {report.overall['review']} that wait for review"
     if report.unjudged:
         yield f"{report.unjudged} rows were judged by another policy: run `clipflow judge`"
     if report.rules:
@@ -171,6 +174,7 @@ def _group_lines(report: AuditReport) -> Iterator[str]:
                 groups = f"{one['suppressed_groups']} groups" if one["suppressed_groups"] > 1 else "1 group"
                 yield f"{groups} of fewer than {report.bounds.min_group} rows not shown, {one['n']} rows"
     low, high = report.bounds.low, report.bounds.high
+    yield "not shown = rejected or in review"
     yield "xN = N times the overall rate of that rule; the first columns are of all rules together"
     yield f"! = not between {low:g} and {high:g} times it, and the interval of the rate excludes it"
 
@@ -188,12 +192,16 @@ def _group_cells(column: str, entries: Rows) -> dict[str, Any]:
     whole, *rules = entries
     cells = {column: label(whole["value"]), "rows": whole["n"], "removed": whole["removed"]}
     cells |= {"rate (95 %)": interval(whole), "ratio": _ratio(whole)}
+    cells |= {
+        "review": whole["review"],
+        "not shown": f"{percent(whole['not_shown_rate'])} {_ratio(whole, 'not_shown_')}",
+    }
     return cells | {rule["rule"]: f"{percent(rule['rate'])} {_ratio(rule)}" for rule in rules}
 
 
-def _ratio(group: dict[str, Any]) -> str:
-    ratio = "" if group["ratio"] is None else f"x{group['ratio']:.2f}"
-    return f"{ratio} !" if group["flagged"] else ratio
+def _ratio(group: dict[str, Any], kind: str = "") -> str:
+    ratio = "" if group[f"{kind}ratio"] is None else f"x{group[f'{kind}ratio']:.2f}"
+    return f"{ratio} !" if group[f"{kind}flagged"] else ratio
 
 
 def _rule_cells(rules: Rows) -> Rows:
@@ -221,8 +229,14 @@ def _against_lines(against: dict[str, Any]) -> Iterator[str]:
     if not moves:
         yield "  no verdict moves"
     for rule in against["rules"]:
-        rates = [percent(side["rate"]) if side else "-" for side in (rule["from"], rule["to"])]
-        yield f"  {'any rule' if rule['rule'] == ANY else rule['rule']}: {rates[0]} to {rates[1]}"
+        yield f"  {'any rule' if rule['rule'] == ANY else rule['rule']}: {_change(rule, 'rate')}"
+        if rule["rule"] == ANY:
+            yield f"  not shown: {_change(rule, 'not_shown_rate')}"
+
+
+def _change(rule: dict[str, Any], rate: str) -> str:
+    before, after = (percent(side[rate]) if side else "-" for side in (rule["from"], rule["to"]))
+    return f"{before} to {after}"
 
 
 def _of(counted: dict[str, Any]) -> str:

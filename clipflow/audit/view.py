@@ -1,6 +1,5 @@
 """One table at one version under one policy, as a view that every figure is counted over."""
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import pyarrow as pa
 from clipflow.audit.firing import fires, judged, ruled
 from clipflow.errors import QueryError
 from clipflow.policy.verdict import score_column
+from clipflow.query.columns import find_column, nearest_column
 from clipflow.query.sql import readable
 from clipflow.spec import PolicySpec, Rule
 from clipflow.table.address import TableAddress
@@ -70,9 +70,23 @@ class View:
         """Rules whose duplicates are stored."""
         return [rule for rule in self.policy.rules if f"match_{rule.name}" in self.schema.names]
 
-    def under(self, name: str, policy: PolicySpec) -> "View":
-        """The same rows under another policy: their status follows from stored scores."""
-        view = replace(self, name=name, policy=policy)
+    def under(self, name: str, policy: PolicySpec, scores: pa.Table) -> "View":
+        """The same rows under another policy.
+
+        Args:
+            scores: Beside their image_id the columns that stand in the place of stored ones, see `audit.foresee`.
+        """
+        source = f"{name}_images"
+        own = [column for column in scores.column_names if column != "image_id"]
+        kept = [column for column in self.schema.names if column not in own]
+        self.db.register(f"{name}_scores", scores)
+        columns = [*(f'i."{column}"' for column in kept), *(f"s.{column}" for column in own)]
+        self.db.execute(
+            f"CREATE TEMP VIEW {source} AS SELECT {', '.join(columns)} FROM {self.source} i JOIN {name}_scores s "
+            "USING (image_id)"
+        )
+        schema = pa.schema([*(self.schema.field(column) for column in kept), *(scores.schema.field(c) for c in own)])
+        view = replace(self, name=name, source=source, schema=schema, policy=policy)
         status = f"SELECT * REPLACE ({judged('ruled')} AS status) FROM ({_select(view)})"
         self.db.execute(f"CREATE TEMP VIEW {name} AS {status}")
         return view
@@ -103,11 +117,9 @@ def grouping(column: str, schema: pa.Schema) -> str:
     Raises:
         QueryError: Naming the nearest one.
     """
-    found = next((name for name in (column, f"attr_{column}") if name in schema.names), None)
+    found = find_column(column, schema)
     if found is None:
-        names = [field.name.removeprefix("attr_") for field in schema if _groups(field.type)]
-        near = difflib.get_close_matches(column.removeprefix("attr_"), names, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}."
+        hint = nearest_column(column, [field.name for field in schema if _groups(field.type)])
         raise QueryError(f"The table has no column {column!r} to group by.", hint)
     if not _groups(schema.field(found).type):
         raise QueryError(

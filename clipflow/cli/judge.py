@@ -18,6 +18,7 @@ It may run beside jobs, be killed at any moment and be called again: it does wha
 """
 _END = """examples:
   clipflow judge lake/catalog.lance --policy stricter.yaml --dry-run      how many rows would move from where to where
+  clipflow judge lake/catalog.lance --policy stricter.yaml --dry-run --by locale --list moves.csv      whose, and which
   clipflow judge lake/catalog.lance --policy stricter.yaml
   clipflow judge lake/catalog.lance --policy job.yaml                     the policy that the job has now
 """
@@ -26,6 +27,7 @@ _END = """examples:
 def add(verbs: Any) -> None:
     """The verb."""
     judge = add_verb(verbs, "judge", "re-decide by another policy, without images", _judge, _ABOUT, _END)
+    judge.usage = "clipflow judge TABLE --policy FILE [--dry-run [--by COLUMN ...] [--list FILE]] [options]"
     add_table(judge)
     judge.add_argument(
         "--policy",
@@ -34,11 +36,19 @@ def add(verbs: Any) -> None:
         help="a policy or a job, YAML or JSON: a path, an s3:// address, - for standard input, env:NAME for a variable",
     )
     judge.add_argument("--dry-run", action="store_true", help="say how many rows would move, and write nothing")
+    judge.add_argument(
+        "--by", nargs="+", action="extend", default=[], metavar="COLUMN",
+        help="with --dry-run: count by attributes, or columns of the table",
+    )  # fmt: skip
+    judge.add_argument(
+        "--list", dest="listed", metavar="FILE",
+        help="with --dry-run: write the rows that would move, as .csv or .jsonl; a path or an s3:// address",
+    )  # fmt: skip
 
 
 def _judge(call: argparse.Namespace) -> Answer:
     from clipflow.jobfile import read_policy
     from clipflow.rejudge import rejudge
 
-    report = rejudge(call.table, read_policy(call.policy), dry_run=call.dry_run)
+    report = rejudge(call.table, read_policy(call.policy), dry_run=call.dry_run, by=call.by, listed=call.listed)
     return report.document(), report.text()

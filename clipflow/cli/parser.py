@@ -12,6 +12,8 @@ from clipflow.errors import UsageError
 Answer = tuple[Any, str]
 """What a verb found: plain data for --json, and text for people."""
 
+_FILES = (".yaml", ".yml", ".json", ".lance")
+
 
 class Parser(argparse.ArgumentParser):
     """As argparse's; what is wrong ends in our kind of sentence."""
@@ -21,6 +23,9 @@ class Parser(argparse.ArgumentParser):
         if (wrong := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)) is not None:
             near = difflib.get_close_matches(wrong[1], re.findall(r"[a-z]+", wrong[2]), n=1)
             hint = f"Did you mean {near[0]!r}?" if near else ""
+            if wrong[1].lower().endswith(_FILES):
+                hint = f"The verb comes first, as in `clipflow run {wrong[1]}`."
+                hint = hint.replace("run", "search") if wrong[1].endswith(".lance") else hint
             raise UsageError(f"{wrong[1]!r} is no verb.", f"{hint} See `{self.prog} --help`.".strip())
         raise UsageError(f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help`.")
 

@@ -5,19 +5,23 @@ bytes are, the outcome is a `Decoded` or an `ImageFailure`, never anything else.
 """
 
 import io
-import re
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-import simplejpeg
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
+from clipflow.decode import jpeg, png, tiff
+from clipflow.decode.blame import blame
+from clipflow.decode.colours import Pixels, eight_bits, in_bands, on_white
 from clipflow.decode.draft import Needed, share
-from clipflow.decode.formats import recognise
-from clipflow.decode.orientation import LYING, orientation, turn_image, turn_pixels
+from clipflow.decode.frames import first_frame
+from clipflow.decode.heif import MEDIA_TYPE as HEIC
+from clipflow.decode.heif import is_heif, open_heif
+from clipflow.decode.orientation import LYING, load_as_stored, orientation, turn_image, turn_pixels
 from clipflow.decode.pillow_switches import own_limits
-from clipflow.decode.truncation import any_ends_early, ends_early
+from clipflow.decode.truncation import ends_early
 from clipflow.failures import ImageFailure
 
 DECODE_POLICY: dict[str, str] = {
@@ -40,22 +44,12 @@ MEDIA_TYPES = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
     "AVIF": "image/avif",
+    "HEIF": HEIC,
 }
-"""The formats that are decoded, by Pillow's name."""
+"""The formats that are decoded, by Pillow's name; HEIF where its plugin is."""
 
 # Pillow opens MPO as JPEG and finds out later.
-_OPENED = tuple(name for name in MEDIA_TYPES if name != "MPO")
-
-# libjpeg names these and shows a whole picture: a few stuffed bytes before a marker, and careless scan parameters.
-_HARMLESS = re.compile(r"Corrupt JPEG data: (?:\d|1[0-6]) extraneous bytes|Invalid SOS parameters")
-
-# Sound files of these often end otherwise than they say, and their first frame decodes all the same.
-_LENIENT = frozenset({"image/gif", "image/bmp"})
-
-# Pixels that are converted together.
-_BAND = 1_000_000
-
-Pixels = npt.NDArray[np.uint8]
+_OPENED = tuple(name for name in MEDIA_TYPES if name not in ("MPO", "HEIF"))
 
 
 @dataclass(frozen=True)
@@ -67,12 +61,17 @@ class Decoded:
         media_type: Of the file, such as `image/jpeg`.
         height: Of the whole picture, upright, in pixels.
         width: The same.
+        damaged: Whether the file is not what its format makes it, so that pixels may be missing or made up: its end
+            mark is missing, or a chunk, strip or box that it announces goes on beyond its end; a JPEG of which libjpeg
+            warns, or that lacks scans. Padding before an end mark (one byte, repeated), bytes behind it, and texts,
+            profiles or sizes that lie do no harm to pixels, and do not count.
     """
 
     rgb: Pixels
     media_type: str
     height: int
     width: int
+    damaged: bool = False
 
     @property
     def drafted(self) -> bool:
@@ -81,7 +80,7 @@ class Decoded:
 
 
 def decode(data: bytes, max_pixels: int, needed: Needed | None = None) -> Decoded:
-    """Decode one file by `DECODE_POLICY`.
+    """Decode one file by `DECODE_POLICY`: what Pillow decodes, HEIC, and JPEG that lacks only its end mark.
 
     Args:
         data: The whole file.
@@ -99,7 +98,7 @@ def decode(data: bytes, max_pixels: int, needed: Needed | None = None) -> Decode
     except ImageFailure:
         raise
     except Exception as error:  # Plugins raise whatever they like; all of it says the bytes are bad.
-        raise ImageFailure(_blame(data, error)) from error
+        raise ImageFailure(blame(data, error)) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -108,79 +107,71 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Raises:
         ImageFailure: unsupported_format for modes whose range of values nobody states (32-bit and float grey, CIELAB).
     """
-    image.load()  # TIFF turns itself while it loads, and says so only afterwards.
+    load_as_stored(image)  # TIFF turns itself while it loads, and says so only afterwards.
     number = orientation(image)
-    return turn_image(_without_alpha(image), number)
+    return turn_image(on_white(eight_bits(image)), number)
 
 
 def _decode(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:
+    if is_heif(data):
+        return _whole(in_bands(open_heif(data, max_pixels)), HEIC, data)
+    try:
+        return _by_pillow(data, max_pixels, needed)
+    except ValueError as error:
+        if not png.is_too_wordy(error):
+            raise
+        return _by_pillow(png.without_words(data), max_pixels, needed)
+
+
+def _by_pillow(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:
     with Image.open(io.BytesIO(data), formats=_OPENED) as image:
         media_type = MEDIA_TYPES[image.format or ""]
         if image.width * image.height > max_pixels:
             raise ImageFailure("too_many_pixels")
-        made = _fast_jpeg(data, image, needed) if media_type == "image/jpeg" else None
-        if made is None:
-            if media_type not in _LENIENT and ends_early(data, media_type):
-                raise ImageFailure("truncated")
-            rgb = np.ascontiguousarray(_in_bands(image))
-            made = Decoded(rgb, media_type, *rgb.shape[:2])
-    return made
+        if media_type == "image/jpeg":
+            return _jpeg(data, image, needed)
+        return _whole(_shown(data, image), media_type, data)
 
 
-def _in_bands(image: Image.Image) -> Pixels:
-    """What `to_rgb` gives, as pixels; made band by band, because Pillow's copies of a whole picture add up."""
-    image.load()
-    number = orientation(image)
-    rgb = np.empty((image.height, image.width, 3), np.uint8)
-    step = max(1, _BAND // image.width)
-    for top in range(0, image.height, step):
-        end = min(top + step, image.height)
-        rgb[top:end] = np.asarray(_without_alpha(image.crop((0, top, image.width, end))))
-    return turn_pixels(rgb, number)
+def _whole(rgb: Pixels, media_type: str, data: bytes) -> Decoded:
+    height, width = rgb.shape[:2]
+    return Decoded(rgb, media_type, height, width, ends_early(data, media_type))
 
 
-def _fast_jpeg(data: bytes, image: Image.Image, needed: Needed | None) -> Decoded | None:
-    """libjpeg-turbo without Pillow's copies; None for what it cannot judge or convert as Pillow does."""
-    if image.mode not in ("RGB", "L"):
-        return None
+def _jpeg(data: bytes, image: Image.Image, needed: Needed | None) -> Decoded:
     number = orientation(image)
     height, width = (image.width, image.height) if number in LYING else (image.height, image.width)
-    scale = share(height, width, needed(height, width)) if needed else 1
+    scale = share(height, width, needed(height, width)) if needed and image.mode != "CMYK" else 1
     # Of the scales that give at least so much libjpeg's smallest is taken: this very one.
     least = {"min_height": -(-image.height // scale), "min_width": -(-image.width // scale)} if scale > 1 else {}
-    try:
-        rgb: Pixels = simplejpeg.decode_jpeg(data, "RGB", **least)
-    except ValueError as error:
-        said = str(error)
-        if "remature end" in said:
-            raise ImageFailure("truncated") from error
-        if "Corrupt" in said and not _HARMLESS.search(said):
-            raise ImageFailure("corrupt") from error
-        return None
-    return Decoded(np.ascontiguousarray(turn_pixels(rgb, number)), "image/jpeg", height, width)
+    made, damaged = jpeg.fast(data, image, least)
+    if made is None:
+        try:
+            image.load()
+            made = in_bands(image)
+        except OSError:
+            made, damaged = jpeg.without_end_mark(data, image), True
+            if made is None:
+                raise
+    return Decoded(np.ascontiguousarray(turn_pixels(made, number)), "image/jpeg", height, width, damaged)
 
 
-def _without_alpha(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F", "LAB"):
-        raise ImageFailure("unsupported_format")
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        grey = Image.fromarray((values >> 8).astype(np.uint8))
-        if isinstance(key := image.info.get("transparency"), int):
-            grey.paste(255, mask=Image.fromarray(values == key))
-        return grey.convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, layer).convert("RGB")
-
-
-def _blame(data: bytes, error: Exception) -> str:
-    """The failure code for bytes that Pillow gave up on."""
-    match recognise(data):
-        case "supported":
-            return "truncated" if "truncated" in str(error).lower() or any_ends_early(data) else "corrupt"
-        case "unsupported":
-            return "unsupported_format"
-    return "not_an_image" if isinstance(error, UnidentifiedImageError) else "corrupt"
+def _shown(data: bytes, image: Image.Image) -> Pixels:
+    """The pixels of a picture that is no JPEG, upright."""
+    box, clear = first_frame(image, data), None
+    if isinstance(image, PngImageFile):
+        clear = png.prepare(image, data)
+    elif isinstance(image, TiffImageFile):
+        tiff.prepare(image, data)
+    load_as_stored(image)
+    if isinstance(image, TiffImageFile):
+        tiff.finish(image)
+    number = orientation(image)
+    rgb = in_bands(image)
+    if box is not None:
+        left, top, right, bottom = box
+        rgb[:top] = rgb[bottom:] = 255
+        rgb[:, :left] = rgb[:, right:] = 255
+    if clear is not None:
+        rgb[clear] = 255
+    return np.ascontiguousarray(turn_pixels(rgb, number))

@@ -1,6 +1,7 @@
 """Orientation: EXIF 2.3, tag 0x0112, which says how to turn what is stored into what is shown."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +32,28 @@ LYING = frozenset({5, 6, 7, 8})
 """The orientations whose height is the stored width."""
 
 
-def orientation(image: Image.Image) -> int:
-    """The number in the EXIF of a Pillow image, 1 (as stored) where there is none that can be read."""
+_XMP = frozenset({"xmp", "XML:com.adobe.xmp"})
+
+
+def load_as_stored(image: Image.Image) -> None:
+    """Make the pixels of a Pillow image; a TIFF turns itself meanwhile, and would by XMP, too."""
+    xmp: dict[str | tuple[int, int], Any] = {name: image.info.pop(name) for name in _XMP & image.info.keys()}
     try:
+        image.load()
+    finally:
+        image.info |= xmp
+
+
+def orientation(image: Image.Image) -> int:
+    """The number in the EXIF of a Pillow image, 1 (as stored) where there is none that can be read.
+
+    XMP does not count: browsers do not look there, and editors leave the camera's number in it after turning.
+    """
+    try:
+        if _XMP & image.info.keys():
+            bare = Image.Image()
+            bare.info = {name: value for name, value in image.info.items() if name not in _XMP}
+            image = bare
         return int(image.getexif().get(0x0112, 1))
     except Exception:  # Broken EXIF beside sound pixels is common, and viewers show such a picture as stored.
         return 1

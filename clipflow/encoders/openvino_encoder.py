@@ -4,13 +4,13 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import openvino
 import torch
 
 from clipflow.encoders.base import Encoder, Pixels, Preprocess, Vectors, normalised
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.openvino_check import TORCH
 from clipflow.encoders.openvino_export import Exported, find_or_export
+from clipflow.encoders.openvino_quietly import openvino
 from clipflow.encoders.precision import choose_precision
 from clipflow.errors import EncoderError, first_line
 

@@ -16,14 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
-import openvino
 import torch
-from openvino.frontend import FrontEndManager
-from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
 from clipflow.encoders.base import Encoder, Pixels, Vectors
 from clipflow.encoders.info import EncoderInfo
 from clipflow.encoders.openvino_check import TORCH
+from clipflow.encoders.openvino_quietly import openvino
 from clipflow.encoders.self_check import picture
 from clipflow.encoders.torch_towers import TorchEncoder
 from clipflow.errors import EncoderError, first_line
@@ -120,6 +118,10 @@ class _ImageSide(torch.nn.Module):
 
 
 def _converted(encoder: TorchEncoder, pixels: Pixels) -> Any:
+    # Only now: isort would put them before the import that keeps OpenVINO quiet.
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
     try:
         # Traced with two pictures and checked with another number: a batch size that got stuck would show.
         with torch.no_grad(), warnings.catch_warnings():

@@ -26,7 +26,7 @@ from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
 from clipflow.table.forgotten import when_forgotten
 from clipflow.table.images import about_images, open_images, policy_of
-from clipflow.table.lookup import find_ids, prefix_of
+from clipflow.table.lookup import find_ids, prefixes_of
 from clipflow.table.moved import current
 from clipflow.table.replace import whole_rows
 
@@ -107,7 +107,7 @@ def explain(table: str, image: str, *, storage: StorageSpec | None = None) -> Ex
 
 
 def _find(address: TableAddress, dataset: lance.LanceDataset, image: str) -> str:
-    gone = when_forgotten(address, "uri", prefix_of(image))
+    gone = {key: at for prefix in prefixes_of(image) for key, at in when_forgotten(address, "uri", prefix).items()}
     try:
         (key,) = find_ids(dataset, [image])
     except UsageError:

@@ -72,7 +72,8 @@ def _verdict(body: Mapping[str, Any]) -> Section:
     pairs = [("status", body["status"]), ("reasons", ", ".join(body["reasons"] or ()) or "none")]
     if body["failure"]:
         failure = body["failure"]
-        again = "not tried again while the object stays as it is" if failure["final"] else "tried again by later runs"
+        kept = "not tried again while the object, limits and decoder stay as they are"
+        again = kept if failure["final"] else "tried again by later runs"
         return Section("Verdict", [*pairs, (failure["code"], f"{failure['meaning']}; {again}")])
     if body["review"]:
         says = body["rules_say"]
@@ -81,7 +82,8 @@ def _verdict(body: Mapping[str, Any]) -> Section:
     pairs += [(f"{who}{way['to']} if", way["if"]) for way in body["changes"]]
     remarks = ["A human's verdict stands until it is withdrawn, whatever the scores are."] * bool(body["review"])
     if "source_deleted" in (body["reasons"] or ()):
-        remarks.append("source_deleted: the object is gone; the rules decide again when it returns.")
+        remarks = ["source_deleted: the object is gone; the rules decide again when it returns."]
+        remarks += ["A human's verdict waits, and holds again when it returns."] * bool(body["review"])
     if body["provenance"]["policy_id"] != body["policy"]["policy_id"]:
         remarks.append("The row was judged by an earlier policy; the rules here are those of the table's current one.")
     return Section("Verdict", pairs, remarks=[*remarks, body["note"]])

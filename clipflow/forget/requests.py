@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import lance
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipflow.errors import QueryError, SourceError, UsageError
 from clipflow.faults import storage_error
@@ -15,7 +17,7 @@ from clipflow.small_file import read_small
 from clipflow.storage import Storage
 from clipflow.table.condition import check_condition, refused
 from clipflow.table.forgotten import Forgotten
-from clipflow.uri import canonical, image_id, local_path, scheme, shown
+from clipflow.uri import canonical, image_id, local_path, scheme, shown, spellings
 
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 _IMAGE_ID = re.compile(r"[0-9a-f]{32}")
@@ -94,8 +96,27 @@ def gather_requests(
     found = _matching(dataset, where) if where is not None else frozenset()
     if listed is not None and not addresses and not contents and not ids:
         raise UsageError(f"{_named(listed)} holds no request.", "Write one URI, sha256:HEX or image_id a line.")
+    addresses = _meant(dataset, addresses)
     ids |= {image_id(uri) for uri in addresses}
     return Requests(frozenset(addresses), frozenset(ids | found), frozenset(contents), len(found - ids))
+
+
+def _meant(dataset: lance.LanceDataset, addresses: set[str]) -> set[str]:
+    """The addresses that were meant: as they are named where there is such a row, else other spellings that have one.
+
+    Where none has, all of them are: whoever asks must not be failed by a spelling.
+    """
+    asked = {uri: spellings(uri) for uri in addresses}
+    wanted = {image_id(one): one for forms in asked.values() for one in forms if len(forms) > 1}
+    if not wanted:
+        return addresses
+    rows = dataset.to_table(columns=["image_id"], filter=pc.field("image_id").isin(pa.array(wanted)))
+    there = {wanted[key] for key in rows.column("image_id").to_pylist()}
+    meant: set[str] = set()
+    for uri, forms in asked.items():
+        found = [one for one in forms if one in there]
+        meant |= {uri} if uri in there or len(forms) == 1 else set(found or forms)
+    return meant
 
 
 def _matching(dataset: lance.LanceDataset, where: str) -> frozenset[str]:

@@ -173,5 +173,6 @@ def _functions() -> dict[str, bool]:
 
 
 def _sentence(message: str) -> str:
-    """What DuckDB says, without the picture of the place."""
-    return " ".join(message.partition("\n\n")[0].partition("LINE ")[0].split()).rstrip(".?!")
+    """What DuckDB says, without the picture of the place and the list of every function that it could have been."""
+    said = message.partition("\n\n")[0].partition("LINE ")[0].partition("Candidate functions:")[0]
+    return " ".join(said.split()).rstrip(".?!")

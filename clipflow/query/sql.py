@@ -81,7 +81,8 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
             rows: list[dict[str, Any]] = db.sql(statements[0]).to_arrow_table().to_pylist()
             return rows
         except duckdb.Error as error:
-            sentence = " ".join(str(error).split())
+            # It goes on with every function of that name.
+            sentence = " ".join(str(error).partition("Candidate functions:")[0].split()).rstrip(".")
             raise QueryError(f"DuckDB refuses the statement: {sentence}.", "Correct it.") from error
         except OverflowError as error:
             raise QueryError(f"A value has no place in an answer: {error}.", "Cast it to VARCHAR.") from error

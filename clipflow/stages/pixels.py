@@ -31,7 +31,7 @@ class ToPixels:
         decoded = decode(data, self._most, drafting.needed if drafting else None)
         height, width = decoded.height, decoded.width
         row: dict[str, Any] = {"media_type": decoded.media_type, "width": width, "height": height}
-        row |= measure_shape(height, width, len(data))
+        row |= measure_shape(height, width, len(data)) | {"damaged": float(decoded.damaged)}
         if not decoded.drafted:
             row |= measure_detail(decoded.rgb)
         elif self._details:

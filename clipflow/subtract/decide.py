@@ -34,7 +34,7 @@ def decide(
         db: Holds the listing as `lines`, so many of them.
     """
     attributes = [f"attr_{name}" for name in spec.source.attributes]
-    register_known(db, table, attributes)
+    register_known(db, table, [*attributes, *(["media_type", "damaged"] if again.media_types else [])])
     db.register("tombstones", pa.table({"hash": pa.array(sorted(forgotten.image_ids), pa.string())}))
     # Whatever lists: stores repeat a key, windows overlap, and a manifest names an image twice.
     db.execute("""
@@ -54,10 +54,15 @@ def decide(
                 {_same_state()} AS same_state,
                 {same_words or "true"} AS same_words,
                 l.source_etag IS NULL AND l.source_size IS NULL AS unasked,
-                {_among("k.media_type", again.media_types)} AND k.damaged IS NULL AS decoded_before,
+                {_decoded_before(again)} AS decoded_before,
                 coalesce(list_contains(k.reasons, '{SOURCE_DELETED}'), false) AS is_withdrawn
             FROM listed l LEFT JOIN known k USING (image_id)
-        ), named AS (SELECT *, status = 'failed' AS is_failed, {_waits(spec, again)} AS waits FROM joined)
+        ), named AS (
+            SELECT *, status = 'failed' AS is_failed,
+                CASE WHEN status = 'failed' THEN reasons[1] ELSE failed_under END AS code,
+                coalesce(TRY_CAST(failed_under AS BIGINT), 0) AS under
+            FROM joined
+        ), told AS (SELECT *, {_waits(spec, again)} AS waits FROM named)
         SELECT *, CASE
             WHEN is_forgotten THEN 'forgotten'
             WHEN NOT is_known THEN '{FETCH}'
@@ -69,7 +74,7 @@ def decide(
             WHEN same_state AND same_words AND NOT is_withdrawn AND failed_under IS NULL THEN 'unchanged'
             WHEN same_state OR same_bytes THEN '{REFRESH}'
             ELSE '{FETCH}' END AS action
-        FROM named WHERE action <> 'unchanged'
+        FROM told WHERE action <> 'unchanged'
     """)
     _take_over_former_rows(db, table)
     fetched = f"action IN ('{FETCH}', '{REDECODE}')"
@@ -106,7 +111,7 @@ def _take_over_former_rows(db: duckdb.DuckDBPyConnection, table: lance.LanceData
     ((old,),) = db.execute("SELECT count(former_id) FROM todo WHERE NOT is_known").fetchall()
     if not old or table is None:
         return
-    register_known(db, table, [])
+    register_known(db, table)
     db.execute(f"""
         UPDATE todo l SET is_former = true, prior_run_id = k.run_id, prior_row_id = k._rowid
         FROM known k
@@ -120,15 +125,19 @@ def _waits(spec: JobSpec, again: Again) -> str:
     limits = [
         f"WHEN code = '{code}' THEN under >= {int(getattr(spec.limits, key))}" for code, key in sorted(LIMITS.items())
     ]
-    return f"""(
-        SELECT CASE
+    return f"""CASE
             WHEN code IS NULL OR {_among("code", again.codes)} THEN false
             {" ".join(limits)}
             WHEN {_among("code", DECODED)} THEN under >= {decoder_revision()}
             WHEN {_among("code", FINAL)} THEN true
-            ELSE tried >= {spec.limits.max_attempts} END
-        FROM (SELECT CASE WHEN status = 'failed' THEN reasons[1] ELSE failed_under END AS code,
-            coalesce(TRY_CAST(failed_under AS BIGINT), 0) AS under))"""
+            ELSE tried >= {spec.limits.max_attempts} END"""
+
+
+def _decoded_before(again: Again) -> str:
+    """Whether an older decoder made the row: of those before it nothing says whether they had to guess."""
+    if not again.media_types:
+        return "false"
+    return f"({_among('k.media_type', again.media_types)} AND k.damaged IS NULL)"
 
 
 def _among(column: str, values: Collection[str]) -> str:

@@ -28,13 +28,47 @@ def find_gone(
     *,
     unbounded: bool,
 ) -> None:
-    """Rows of the source whose object is gone: absent from all that it lists, or listed and not found any more."""
+    """Rows of the source whose object is gone: absent from all that it lists, or listed and not found any more.
+
+    The table is looked through only where that can tell something: by a listing of the whole source, or an empty one.
+    """
     source = spec.source
+    asked = unbounded and source.deleted == "reject"
+    if asked or not result.listed:
+        _find_own(db, result, table, source)
+    if source.deleted != "reject":
+        return
+    if not unbounded and result.listed:
+        # What an interval lists is all that it can say anything of.
+        result.held = result.listed
+    missing = """
+        SELECT image_id, source_uri, prior_run_id AS run_id FROM todo WHERE action = 'missing' AND NOT is_withdrawn
+    """
+    absent = """
+        SELECT image_id, source_uri, run_id FROM own ANTI JOIN lines USING (image_id)
+        WHERE image_id NOT IN (SELECT former_id FROM lines WHERE former_id IS NOT NULL)
+    """
+    found = db.sql(f"{absent} UNION ALL {missing}" if asked else missing).to_arrow_reader(_BATCH_ROWS)
+    looked_at = _LookedAt(source, notes)
+    result.gone = 0
+    with pq.ParquetWriter(result.folder / "gone.parquet", GONE) as writer:
+        for batch in found:
+            batch = batch.filter(
+                pa.array([looked_at(uri) for uri in batch.column("source_uri").to_pylist()], pa.bool_())
+            )
+            writer.write_batch(pa.RecordBatch.from_arrays([batch.column(0), batch.column(2)], schema=GONE))
+            result.gone += batch.num_rows
+
+
+def _find_own(
+    db: duckdb.DuckDBPyConnection, result: Subtraction, table: lance.LanceDataset, source: SourceSpec
+) -> None:
+    """The rows of the source whose object should be there, as `own`."""
     # Of rows from before sources had names only those under a prefix can be told to be this one's.
-    root = root_of(source) if source.kind == "objects" and source.window != "path" and not is_glob(source.uri) else None
+    prefix = source.kind == "objects" and source.window != "path" and not is_glob(source.uri)
+    root = root_of(source) if prefix else None
     older = "source_id IS NULL AND (source_uri = $root OR starts_with(source_uri, $folder))" if root else "false"
-    columns = ["image_id", "source_uri", "source_id", "run_id", "status", "reasons"]
-    register(db, "held", table, columns)
+    register(db, "held", table, ["image_id", "source_uri", "source_id", "run_id", "status", "reasons"])
     db.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE own AS
@@ -45,28 +79,6 @@ def find_gone(
         {"source": source.source_id, **({"root": root, "folder": f"{root.rstrip('/')}/"} if root else {})},
     )
     ((result.held,),) = db.execute("SELECT count(*) FROM own").fetchall()
-    if source.deleted != "reject":
-        return
-    if not unbounded and result.listed:
-        # What an interval lists is all that it can say anything of.
-        result.held = result.listed
-    absent = """
-        SELECT image_id, source_uri, run_id FROM own ANTI JOIN lines USING (image_id)
-        WHERE image_id NOT IN (SELECT former_id FROM lines WHERE former_id IS NOT NULL)
-    """
-    found = db.sql(f"""
-        {absent if unbounded else "SELECT image_id, source_uri, run_id FROM own WHERE false"}
-        UNION ALL SELECT image_id, source_uri, prior_run_id FROM todo WHERE action = 'missing' AND NOT is_withdrawn
-    """).to_arrow_reader(_BATCH_ROWS)
-    looked_at = _LookedAt(source, notes)
-    result.gone = 0
-    with pq.ParquetWriter(result.folder / "gone.parquet", GONE) as writer:
-        for batch in found:
-            batch = batch.filter(
-                pa.array([looked_at(uri) for uri in batch.column("source_uri").to_pylist()], pa.bool_())
-            )
-            writer.write_batch(pa.RecordBatch.from_arrays([batch.column(0), batch.column(2)], schema=GONE))
-            result.gone += batch.num_rows
 
 
 def warnings_of(result: Subtraction, spec: JobSpec, notes: Notes) -> Iterator[str]:

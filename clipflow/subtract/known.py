@@ -1,19 +1,19 @@
 """The rows of a table as views of a database that reads them as a stream."""
 
+from collections.abc import Sequence
+
 import duckdb
 import lance
 import pyarrow as pa
 
 from clipflow.schema import COLUMNS, SOURCE_STATE
 
-_KNOWN = ["image_id", *SOURCE_STATE, "caption", "status", "reasons", "attempts", "run_id"]
-# Older tables lack them.
-_LATER = ["failed_under", "damaged", "media_type"]
+_KNOWN = ["image_id", *SOURCE_STATE, "caption", "status", "reasons", "attempts", "failed_under", "run_id"]
 
 
-def register_known(db: duckdb.DuckDBPyConnection, table: lance.LanceDataset | None, attributes: list[str]) -> None:
-    """The key columns of all rows as `known`, those that the table lacks as nulls."""
-    register(db, "known", table, [*_KNOWN, *_LATER, *attributes], with_row_id=True)
+def register_known(db: duckdb.DuckDBPyConnection, table: lance.LanceDataset | None, more: Sequence[str] = ()) -> None:
+    """The key columns, and more, of all rows as `known`."""
+    register(db, "known", table, [*_KNOWN, *more], with_row_id=True)
 
 
 def register(

@@ -5,11 +5,13 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-from clipflow.errors import TableError
+from clipflow.errors import SourceError, TableError
 from clipflow.spec import StorageSpec
 from clipflow.storage import Storage
+from clipflow.uri import canonical, shown
 
 SUFFIX = ".lance"
+_JOBS = (".yaml", ".yml", ".json")
 _ODD = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -27,15 +29,26 @@ class TableAddress:
 
     @classmethod
     def of(cls, uri: str, storage: StorageSpec | None = None) -> Self:
-        """Raises TableError when the URI does not end in `.lance` or its scheme is unknown."""
+        """Raises TableError when the URI does not end in `.lance`, is of an unknown scheme, or carries a password."""
         plain = uri.rstrip("/")
         scheme, separator, rest = plain.partition("://")
         if not plain.endswith(SUFFIX) or os.path.basename(plain) == SUFFIX:
-            raise TableError(f"The table {uri} does not end in {SUFFIX}.", f"Name it {plain or 'catalog'}{SUFFIX}.")
+            name = shown(uri)
+            if plain.lower().endswith(_JOBS):
+                raise TableError(f"{name} is no table; it may be a job.", "Name what stands there under table.uri.")
+            mend = f"Name it {shown(plain) or 'catalog'}{SUFFIX}."
+            raise TableError(f"The table {name} does not end in {SUFFIX}.", mend)
         if separator and scheme == "file":
             plain = rest
         elif separator and scheme != "s3":
-            raise TableError(f"The table {uri} lies on {scheme}://, which is not supported.", "Use a path or s3://.")
+            raise TableError(
+                f"The table {shown(uri)} lies on {scheme}://, which is not supported.", "Use a path or s3://."
+            )
+        elif separator:
+            try:
+                canonical(plain)
+            except SourceError as error:  # it carries a user or a password, which would be stored with every run
+                raise TableError(error.message, error.mend) from None
         if "://" not in plain:
             plain = os.path.abspath(os.path.expanduser(plain))
         if _ODD.search(plain):

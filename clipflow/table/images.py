@@ -56,7 +56,8 @@ def check_encoder(dataset: lance.LanceDataset, about: dict[str, str]) -> None:
     if there["encoder_id"] != about["encoder_id"]:
         raise EncoderMismatch(
             f"The table {dataset.uri} holds vectors of {_encoder(there)}; this job's encoder is {_encoder(about)}.",
-            "Name the same model, or another table: vectors of two encoders cannot be compared.",
+            "Vectors of two encoders cannot be compared: name the same model or another table, or change the table's "
+            "model with `clipflow migrate TABLE --encoder MODEL`.",
         )
 
 

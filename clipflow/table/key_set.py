@@ -32,4 +32,5 @@ class KeySet:
 
 
 def _halves(image_ids: pa.ChunkedArray) -> _Halves:
-    return np.fromiter((int(key[-16:], 16) for key in image_ids.to_pylist()), np.uint64, len(image_ids))
+    folded = (int(key[:16], 16) ^ int(key[16:], 16) for key in image_ids.to_pylist())
+    return np.fromiter(folded, np.uint64, len(image_ids))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.errors import UsageError
-from clipflow.uri import canonical, image_id, shown
+from clipflow.uri import canonical, image_id, shown, spellings
 
 SHORTEST = 8
 """So many hex digits at least make the beginning of an id."""
@@ -27,15 +27,17 @@ def find_ids(dataset: lance.LanceDataset, names: Iterable[str]) -> list[str]:
     Raises:
         UsageError: A name that no row has, or that several have.
     """
-    wanted = {name: prefix_of(name) for name in names}
-    ids = _with_prefixes(dataset, wanted.values())
+    wanted = {name: prefixes_of(name) for name in names}
+    ids = _with_prefixes(dataset, [prefix for prefixes in wanted.values() for prefix in prefixes])
     found: dict[str, None] = {}
     unknown = []
-    for name, prefix in wanted.items():
-        at = bisect_left(ids, prefix)
-        hits = [key for key in ids[at : at + 2] if key.startswith(prefix)]
+    for name, (first, *further) in wanted.items():
+        # Other spellings of an address count where there is no row of it as it is named.
+        hits = _beginning(ids, first) or [key for prefix in further for key in _beginning(ids, prefix)]
         if len(hits) > 1:
-            raise UsageError(f"Several images of {dataset.uri} have ids that begin with {name!r}.", "Give more digits.")
+            raise UsageError(
+                f"{name!r} may mean several images of {dataset.uri}.", "Give more digits, or the image_id."
+            )
         if hits:
             found[hits[0]] = None
         else:
@@ -46,18 +48,25 @@ def find_ids(dataset: lance.LanceDataset, names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def prefix_of(name: str) -> str:
-    """The hex digits with which the id of a named image begins; all 32 where the name says them.
+def prefixes_of(name: str) -> list[str]:
+    """The hex digits with which the id of a named image begins, all 32 where the name says them; of an address those
+    of each of its spellings, the one that was named first.
 
     Raises:
         UsageError: Fewer than 8 digits.
         SourceError: Neither digits nor an address.
     """
     if not _HEX.fullmatch(name):
-        return image_id(canonical(name))
+        return [image_id(uri) for uri in spellings(canonical(name))]
     if len(name) < SHORTEST:
         raise UsageError(f"{name!r} is too short for the beginning of an id.", _MEND)
-    return name.lower()
+    return [name.lower()]
+
+
+def _beginning(ids: list[str], prefix: str) -> list[str]:
+    """At most two of the sorted ids that begin so."""
+    at = bisect_left(ids, prefix)
+    return [key for key in ids[at : at + 2] if key.startswith(prefix)]
 
 
 def _with_prefixes(dataset: lance.LanceDataset, prefixes: Collection[str]) -> list[str]:

@@ -160,7 +160,7 @@ def _reviewed(rows: pa.Table, given: Review, dataset: lance.LanceDataset) -> pa.
         rows = with_columns(rows, dict.fromkeys(REVIEW_COLUMNS, [None] * len(rows)))
         found = verdicts(policy_of(about_images(dataset)), rows)
         # Nothing else tells when a verdict was withdrawn.
-        return with_values(with_verdict(rows, found.status, found.reasons), "judged_at", [now] * len(rows))
+        return with_values(with_verdict(rows, found.status, found.reasons, now), "judged_at", [now] * len(rows))
     said = {
         "reviewed_verdict": given.verdict,
         "reviewed_by": given.by.strip(),
@@ -172,4 +172,4 @@ def _reviewed(rows: pa.Table, given: Review, dataset: lance.LanceDataset) -> pa.
     reasons = rows.column("reasons").to_pylist()
     # What is not there any more stays away; the verdict waits in its columns until the object returns.
     status = ["rejected" if SOURCE_DELETED in names else given.verdict for names in reasons]
-    return with_verdict(rows, status, reasons)
+    return with_verdict(rows, status, reasons, now)

@@ -94,6 +94,8 @@ def _runtime_env(name: str, value: object) -> dict[str, Any]:
             mend = f"Did you mean {near[0]!r}?" if near else f"Ray knows {', '.join(_FIELDS)}."
             raise UsageError(f"`{name}` has no field {key!r}.", mend)
     found = {key: part for key, part in value.items() if part is not None}
+    if len(installers := sorted(found.keys() & {"conda", "pip", "uv"})) > 1:
+        raise UsageError(f"`{name}` holds {' and '.join(installers)}, and Ray takes one of them.", "Leave one.")
     if "env_vars" in found:
         found["env_vars"] = _variables(f"{name}.env_vars", found["env_vars"])
     try:

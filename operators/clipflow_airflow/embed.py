@@ -71,18 +71,20 @@ class EmbedImagesOperator(ClipflowOperator):
     def command(self, context: Context) -> Command:
         """`clipflow run`; the job travels in the environment, where no shell reads it."""
         spec = self._spec(context)
-        interval = self._interval(context, spec)
+        return Command(
+            words=self.words(self._interval(context, spec)),
+            variables={JOB_VARIABLE: json.dumps(spec.body(), separators=(",", ":"))},
+            metadata={"job": spec.name, "table": spec.table.uri},
+        )
+
+    def words(self, interval: Interval | None) -> list[str]:
+        """The command line of a run over an interval, or over all that the source holds."""
         words = ["run", f"env:{JOB_VARIABLE}", "--ray", "auto", "--json"]
         if interval is not None:
             words += ["--interval", interval.start.isoformat(), interval.end.isoformat()]
         words += ["--retry", ",".join(self.retry)] * bool(self.retry)
         words += ["--redecode", ",".join(self.redecode)] * bool(self.redecode)
-        words += ["--reconcile"] * self.reconcile + ["--fail-on-empty"] * self.fail_on_empty
-        return Command(
-            words=words,
-            variables={JOB_VARIABLE: json.dumps(spec.body(), separators=(",", ":"))},
-            metadata={"job": spec.name, "table": spec.table.uri},
-        )
+        return words + ["--reconcile"] * self.reconcile + ["--fail-on-empty"] * self.fail_on_empty
 
     def here(self, context: Context) -> Report:
         """`clipflow.run`, with a bar or log lines."""

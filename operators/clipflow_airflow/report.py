@@ -61,7 +61,7 @@ def failure(submission_id: str, info: Mapping[str, Any], log: str) -> JobError:
     if state == "SUCCEEDED":
         return ClusterError(f"The Ray job {submission_id} left no report.", "A retry runs it again.")
     code = info.get("driver_exit_code")
-    why = " ".join(str(info.get("message") or "").split()).rstrip(".")[:500]
+    why = " ".join(str(info.get("message") or "").partition("Full traceback:")[0].split()).rstrip(".")[:500]
     # Without an exit code Ray itself gave up, and only its own message says why: no node has what the driver wants, or
     # its environment cannot be made.
     said = (code is None and why) or last_line(log) or why or "it printed nothing"

@@ -33,6 +33,7 @@ def test_all_are_there(sandbox: Sandbox) -> None:
         "clip_embed_uploads",
         "clip_maintain_table",
         "clip_migrate_encoder",
+        "clip_reconcile",
     ]
 
 

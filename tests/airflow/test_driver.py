@@ -41,6 +41,7 @@ OPERATORS = {
         ({"runtime_env": {"env_vars": {"A": 1}}}, "`runtime_env.env_vars.A` is no text."),
         ({"runtime_env": {"env_vars": {"A": SECRET + "\0"}}}, "`runtime_env.env_vars.A` is no text."),
         ({"runtime_env": {"env_vars": {"A=B": SECRET}}}, "has a name that no variable can have: 'A=B'."),
+        ({"runtime_env": {"pip": ["a"], "uv": ["b"]}}, "`runtime_env` holds pip and uv, and Ray takes one of them."),
         ({"runtime_env": {"pip": {SECRET}}}, "`runtime_env` holds what JSON cannot"),
         ({"entrypoint_num_cpus": -1}, "`entrypoint_num_cpus` is no number from 0 on: -1."),
         ({"entrypoint_num_cpus": True}, "`entrypoint_num_cpus` is no number from 0 on: True."),

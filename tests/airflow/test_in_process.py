@@ -65,6 +65,25 @@ def test_three_days_and_one_of_them_again(
     assert told[0]["table"] == reports[0]["table"]
 
 
+def test_what_is_gone_shows_when_the_whole_source_is_listed(sandbox: Sandbox, tmp_path: Path) -> None:
+    from clipflow.query.sql import sql
+
+    mine = make_catalogue(tmp_path / "uploads", days=2, per_day=PER_DAY)
+    job = {"job_file": write_job(tmp_path / "job.json", mine), "conn_id": "local"}
+    end = datetime(mine.days[-1].year, mine.days[-1].month, mine.days[-1].day, tzinfo=UTC) + timedelta(days=1)
+    for until in (end - timedelta(days=1), end):
+        assert sandbox.run("clip_embed_daily", until, job).state == "success"
+    table = f"{tmp_path}/catalog.lance"
+    (gone,) = sql(table, "select source_uri as uri from images where status = 'accepted' order by 1 limit 1")
+    Path(gone["uri"].removeprefix("file://")).unlink()
+    assert sandbox.run("clip_embed_daily", end, job).results["embed_images"]["withdrawn"] == 0, "an interval sees none"
+    done = sandbox.run("clip_reconcile", end, job)
+    report = done.results["reconcile_table"]
+    assert (report["listed"], report["unchanged"], report["withdrawn"]) == (2 * PER_DAY - 1, 2 * PER_DAY - 1, 1)
+    again = sandbox.run("clip_reconcile", end + timedelta(days=7), job)
+    assert again.results["reconcile_table"]["version"] == report["version"]
+
+
 def test_a_day_that_the_gate_stops_is_not_announced(
     sandbox: Sandbox, uploads: Catalogue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,8 +10,10 @@ import pytest
 import clipflow
 from clipflow.cli import answer, command_line
 from clipflow.errors import PolicyError
+from clipflow.interval import Interval
 from clipflow_airflow import (
     AuditTableOperator,
+    EmbedImagesOperator,
     ForgetImagesOperator,
     JudgeTableOperator,
     MaintainTableOperator,
@@ -36,6 +38,17 @@ def test_what_an_audit_asks_for_is_what_the_verb_takes() -> None:
     assert call.table == "t.lance"
     assert call.by == ["locale", "uploader"]
     assert {name: getattr(call, name) for name in more} == more
+
+
+def test_what_a_run_is_asked_beyond_its_job_is_what_the_verb_takes() -> None:
+    more = {"retry": ["too_large", "corrupt"], "redecode": ["bmp"], "reconcile": True, "fail_on_empty": True}
+    call = command_line().parse_args(EmbedImagesOperator(task_id="embed", job={}, **more).words(None))
+    assert (call.retry, call.redecode) == ("too_large,corrupt", "bmp")
+    assert (call.reconcile, call.fail_on_empty, call.interval) == (True, True, None)
+    plain = EmbedImagesOperator(task_id="embed", job={}).words(Interval.parse("2026-11-01", "2026-11-02"))
+    call = command_line().parse_args(plain)
+    assert call.interval == ["2026-11-01T00:00:00+00:00", "2026-11-02T00:00:00+00:00"]
+    assert [call.retry, call.redecode, call.reconcile, call.fail_on_empty] == [None, None, False, False]
 
 
 def test_judge_audit_maintain_and_forget_on_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

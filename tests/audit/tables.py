@@ -80,9 +80,11 @@ def verdict(rules: list[dict[str, Any]], row: Row, human: bool = True) -> str:
     """The row's status under these rules."""
     if row["status"] == "failed":
         return "failed"
+    if human and "source_deleted" in row["reasons"]:
+        return "rejected"
     if human and row.get("reviewed_verdict"):
         return str(row["reviewed_verdict"])
-    if (human and "source_deleted" in row["reasons"]) or any(fires(rule, row, "reject") for rule in rules):
+    if any(fires(rule, row, "reject") for rule in rules):
         return "rejected"
     return "review" if any(fires(rule, row, "review") for rule in rules) else "accepted"
 

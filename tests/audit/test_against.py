@@ -11,6 +11,8 @@ import pytest
 import clipflow
 from clipflow.audit.audit import audit
 from clipflow.errors import JobFileError, PolicyError, QueryError, TableError
+from clipflow.rejudge import rejudge
+from clipflow.spec import PolicySpec
 from tests.audit.tables import Row, by_rules, row, verdict, write
 from tests.catalogues import draw, job, picture
 
@@ -34,6 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Row]]:
             reasons=["corrupt"] if at % 17 == 5 else ["source_deleted"] if at % 13 == 2 else [],
             min_side=float(at),
             score_odd=(at % 10) / 10,
+            caption=f"picture {at}",
             attr_locale="de" if at % 4 else "en",
             reviewed_verdict=people.get(at),
         )
@@ -60,7 +63,10 @@ def test_under_another_policy(made: tuple[str, list[Row]], tmp_path: Path) -> No
     assert whole["difference"] == right / len(sound) - left / len(sound)
     (group,) = [g for g in found["groups"] if (g["value"], g["rule"]) == ("en", "odd")]
     english = [one for one in sound if one["attr_locale"] == "en"]
-    assert group["from"] == {"n": len(english), "removed": 0, "rate": 0.0}
+    hidden = sum(one["score_odd"] > 0.5 for one in english)
+    nothing = {"n": len(english), "removed": 0, "rate": 0.0}
+    assert group["from"] == {**nothing, "not_shown": hidden, "not_shown_rate": hidden / len(english)}
+    assert group["not_shown_difference"] == 0
     assert group["to"]["removed"] == sum(one["score_odd"] > 0.5 for one in english) > 0
     assert clipflow.open(table).images.version == before
 
@@ -78,7 +84,21 @@ def test_its_figures_can_be_a_condition(made: tuple[str, list[Row]], tmp_path: P
 @pytest.mark.parametrize(
     ("policy", "error", "said"),
     [
-        ({"rules": [{"name": "new", "score": "caption"}]}, PolicyError, r"'new' are not stored.*judge --policy FILE"),
+        (
+            {"rules": [{"name": "new", "score": "clip_score"}]},
+            PolicyError,
+            r"holds no scores of a rule 'new', and an audit loads no text encoder.*judge --policy FILE --dry-run",
+        ),
+        (
+            {"rules": [{"name": "strange", "score": "caption"}]},
+            PolicyError,
+            "scores of rule 'strange' under another name, 'odd'",
+        ),
+        (
+            {"rules": [{"name": "odd", "score": "clip_score", "review_above": 1}]},
+            PolicyError,
+            "scores of rule 'odd' in the table follow from another score",
+        ),
         ({"rules": [{"name": "small", "score": "mni_side"}]}, PolicyError, "Did you mean 'min_side'"),
         (
             {"rules": [{"name": "small", "score": "blur", "reject_blow": 1}]},
@@ -94,6 +114,37 @@ def test_a_policy_that_cannot_be_foreseen_is_refused(
     (tmp_path / "p.yaml").write_text(json.dumps(policy))
     with pytest.raises(error, match=said):
         audit(made[0], against=str(tmp_path / "p.yaml"))
+
+
+@pytest.mark.parametrize("before", [[], ["twin", "copy"]], ids=["none", "duplicates"])
+def test_duplicates_move_as_judge_moves_them(tmp_path: Path, before: list[str]) -> None:
+    """Who is an original hangs on the other rules, so no stored score can be taken."""
+    rules: dict[str, dict[str, Any]] = {
+        "twin": {"name": "twin", "score": "near_duplicate", "reject_above": 0.9},
+        "copy": {"name": "copy", "score": "exact_duplicate", "review_above": 0.5},
+        "small": {"name": "small", "score": "min_side", "reject_below": 30},
+        "sum": {"name": "sum", "score": "expression", "sql": "score_twin + score_copy", "review_above": 1.5},
+    }
+    images, table = tmp_path / "images", str(tmp_path / "t.lance")
+    draw(images, range(6))
+    for at in range(4):
+        # The same picture twice, and once too small to be an original under the policy to come.
+        (images / f"copy{at}.png").write_bytes((images / f"{at:06}.png").read_bytes())
+        (images / f"a-small{at}.png").write_bytes(picture(at, width=24, height=20))
+    clipflow.run(job(images, table, policy={"rules": [rules[name] for name in before]}), ray="none")
+    policy = PolicySpec.model_validate({"rules": list(rules.values())})
+    (tmp_path / "policy.json").write_text(json.dumps(policy.body()))
+    found = audit(table, by=["media_type"], against=str(tmp_path / "policy.json")).against
+    assert found is not None
+    judged = rejudge(table, policy, dry_run=True)
+    assert judged.changed > 0
+    moves = [{"from": one["from"], "to": one["to"], "rows": one["n"]} for one in found["moved"]]
+    assert [one for one in moves if one["from"] != one["to"]] == judged.moves
+    rejudge(table, policy)
+    after = audit(table, by=["media_type"])
+    by_rule = {one["rule"]: one["to"] for one in found["rules"]}
+    assert {one["rule"]: one["reject"] for one in after.rules} == {name: by_rule[name]["removed"] for name in rules}
+    assert by_rule["*"]["removed"] == after.overall["removed"] > 0
 
 
 def test_a_run_or_a_file_that_is_not_there(made: tuple[str, list[Row]]) -> None:

@@ -14,6 +14,7 @@ from clipflow.cli import main
 from tests.catalogues import job, picture
 
 KEYS = {"column", "value", "rule", "n", "removed", "rate", "low", "high", "ratio", "flagged"}
+KEYS |= {"review", "not_shown", *(f"not_shown_{key}" for key in ("rate", "low", "high", "ratio", "flagged"))}
 POLICY = {
     "purpose": "Tests",
     "rules": [

@@ -71,6 +71,9 @@ def test_every_figure_follows_from_the_rows(drawn: list[Row]) -> None:
     assert found["rows"] == len(rows)
     assert found["failures"] == ({"corrupt": statuses["failed"]} if statuses["failed"] else {})
     check_groups(found, sound)
+    hidden = statuses["rejected"] + statuses["review"]
+    assert (found["overall"]["review"], found["overall"]["not_shown"]) == (statuses["review"], hidden)
+    assert found["overall"]["not_shown_rate"] == (hidden / len(sound) if sound else None)
     check_people(found["people"], sound)
     assert found["duplicates"] == [clusters(sound)]
     assert [rule["rule"] for rule in found["rules"]] == [rule["name"] for rule in RULES]
@@ -85,6 +88,20 @@ def removes(rule: str, one: Row) -> bool:
     return fires(next(made for made in RULES if made["name"] == rule), one, "reject")
 
 
+def hides(rule: str, one: Row) -> bool:
+    if rule == "*":
+        return one["status"] in ("rejected", "review")
+    made = next(made for made in RULES if made["name"] == rule)
+    return fires(made, one, "reject") or fires(made, one, "review")
+
+
+def compared(counted: int, n: int, whole: float) -> dict[str, Any]:
+    rate, ratio = counted / n, counted / n / whole if whole else None
+    low, high = wilson(counted, n)
+    flagged = ratio is not None and not 0.8 <= ratio <= 1.25 and not low <= whole <= high  # type: ignore[operator]
+    return {"rate": rate, "low": low, "high": high, "ratio": ratio, "flagged": flagged}
+
+
 def check_groups(found: dict[str, Any], sound: list[Row]) -> None:
     expected, suppressed = [], []
     for name, column in (("locale", "attr_locale"), ("job", "job")):
@@ -96,15 +113,15 @@ def check_groups(found: dict[str, Any], sound: list[Row]) -> None:
         for value in sizes.keys() - set(small):
             for rule in ("*", *(made["name"] for made in RULES)):
                 rows = [one for one in sound if one[column] == value]
-                removed = sum(removes(rule, one) for one in rows)
-                whole = sum(removes(rule, one) for one in sound) / len(sound)
-                rate = removed / len(rows)
-                low, high = wilson(removed, len(rows))
-                ratio = rate / whole if whole else None
-                flagged = ratio is not None and not 0.8 <= ratio <= 1.25 and not low <= whole <= high  # type: ignore[operator]
+                removed, hidden = (sum(does(rule, one) for one in rows) for does in (removes, hides))
+                of_all, hidden_of_all = (
+                    sum(does(rule, one) for one in sound) / len(sound) for does in (removes, hides)
+                )
+                hiding = compared(hidden, len(rows), hidden_of_all)
                 expected.append(
-                    {"column": name, "value": value, "rule": rule, "n": len(rows), "removed": removed, "rate": rate,
-                     "low": low, "high": high, "ratio": ratio, "flagged": flagged}
+                    {"column": name, "value": value, "rule": rule, "n": len(rows), "removed": removed,
+                     **compared(removed, len(rows), of_all), "review": hidden - removed, "not_shown": hidden,
+                     **{f"not_shown_{key}": figure for key, figure in hiding.items()}}
                 )  # fmt: skip
     assert found["suppressed"] == suppressed
 

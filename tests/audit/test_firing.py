@@ -72,7 +72,10 @@ def test_sql_judges_as_the_judge_does(rules: list[dict[str, Any]], rows: list[di
     reviews = [row["reviewed_verdict"] for row in rows]
     with closed_database() as db:
         db.register("stored", pa.Table.from_pylist(stored, SCHEMA))
-        view = View(db, "none", "stored", SCHEMA, 1, {}, PolicySpec(), {}).under("judged", policy)
+        nothing_else = pa.table(
+            {"image_id": [row["image_id"] for row in stored]}, pa.schema([SCHEMA.field("image_id")])
+        )
+        view = View(db, "none", "stored", SCHEMA, 1, {}, PolicySpec(), {}).under("judged", policy, nothing_else)
         found = view.ask("SELECT image_id, status, ruled FROM {view} ORDER BY CAST(image_id AS INTEGER)")
     assert [row["status"] for row in found] == judge(policy, scores, failures, standing, reviews).status.to_pylist()
     assert [row["ruled"] for row in found] == judge(policy, scores, failures).status.to_pylist()

@@ -140,7 +140,7 @@ def test_nothing_runs_and_nothing_is_loaded(table: str) -> None:
 def test_every_drawing_says_what_it_shows(table: str) -> None:
     html = page(audit(table, by=["locale"]))
     drawings = re.findall(r"<svg.*?</svg>", html)
-    assert len(drawings) == 1 + 4 + 3, "verdicts; locale by any rule and by three; three histograms"
+    assert len(drawings) == 1 + 5 + 3, "verdicts; locale by any rule, not shown and by three rules; three histograms"
     for drawing in drawings:
         assert re.match(
             r'<svg viewBox="0 0 720 \d+" role="img" aria-label="[^"]+"><title>[^<]+</title><desc>[^<]+', drawing
@@ -155,7 +155,9 @@ def test_an_empty_table_and_no_policy_have_a_page(tmp_path: Path, rules: list[ob
     text = "".join(parsed(page(report)).text)
     assert "The table is empty." in text
     assert report.document()["groups"] == []
-    assert report.overall == {"n": 0, "removed": 0, "rate": None, "low": None, "high": None}
+    nothing = {"rate": None, "low": None, "high": None}
+    hidden = {f"not_shown_{key}": value for key, value in nothing.items()}
+    assert report.overall == {"n": 0, "removed": 0, **nothing, "review": 0, "not_shown": 0, **hidden}
     assert report.text()
 
 

@@ -1,6 +1,8 @@
 """Encoders by OpenVINO: torch's vectors, one export a machine, and a sentence where it cannot be."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -290,3 +292,14 @@ def test_doctor_tries_it(tmp_path: Path, clip_folder: Path, capsys: pytest.Captu
     (tmp_path / "job.yaml").write_text(json.dumps(spec.body()))
     assert main(["doctor", str(tmp_path / "job.yaml")]) == 0
     assert "by openvino" in capsys.readouterr().out
+
+
+def test_it_tells_its_makers_nothing() -> None:
+    """Importing OpenVINO sends an event, by a process that is forked beside our threads."""
+    code = (
+        "import os, sys; os.register_at_fork(before=lambda: print('forked'));"
+        "import clipflow.encoders.openvino_encoder, openvino.tools.ovc.telemetry_utils as utils;"
+        "import time; time.sleep(1); print(utils.tm.__name__, 'openvino_telemetry' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    assert said.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "False"]

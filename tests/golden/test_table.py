@@ -225,6 +225,17 @@ def test_another_policy_moves_rows_and_no_verdict_of_a_human(table: Path) -> Non
     assert vectors(found) == vectors(ROWS)
 
 
+def test_a_rule_on_a_measure_that_came_later_fires_nowhere(table: Path) -> None:
+    rules = [
+        {"name": "broken", "score": "damaged", "reject_above": 0.5},
+        {"name": "odd", "score": "expression", "sql": "damaged + 1", "reject_above": 0.5},
+    ]
+    rejudge(str(table), PolicySpec.model_validate({"rules": rules}))
+    people = reviewed(rows(table))
+    judged = [row for image, row in rows(table).items() if row["status"] != "failed" and image not in people]
+    assert {(row["status"], *row["reasons"], row["score_odd"]) for row in judged} == {("accepted", None)}
+
+
 def test_an_image_is_forgotten_and_both_stay_away(table: Path, images: dict[str, bytes]) -> None:
     gone = f"s3://{BUCKET}/uploads/20.bmp"
     receipt = forget(str(table), uris=[gone])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from clipflow.forget.forget import forget
 from clipflow.rejudge import rejudge
 from clipflow.spec import JobSpec
 from clipflow.uri import canonical, image_id
+from clipflow.wish import Wish
 from tests.catalogues import assert_unique_ever, job, picture, rows
 from tests.examples import examples
 
@@ -42,7 +44,7 @@ def similarity(score: str, row: dict[str, Any], other: dict[str, Any]) -> float:
 
 def assert_told_from_the_set(table: Path, names: list[str]) -> None:
     """The contract's rule, row by row in the order of the rows, by plain loops."""
-    found = sorted(rows(table).values(), key=lambda row: (row["source_modified"], row["image_id"]))
+    found = sorted(rows(table).values(), key=lambda row: (row["first_seen_at"], row["image_id"]))
     rejected: dict[str, set[str]] = {}
     for at, row in enumerate(found):
         mine: set[str] = set()
@@ -81,6 +83,16 @@ def upload(folder: Path, name: int, seed: int, height: int, day: int) -> None:
     os.utime(path, (moment, moment))
 
 
+def run(spec: JobSpec, **more: Any) -> dict[str, Any]:
+    """A run over a folder whose times are the store's own, as a bucket's are: a later run may bring an earlier row."""
+
+    def dated(batch: pa.RecordBatch) -> pa.RecordBatch:
+        at = batch.schema.get_field_index("first_seen_at")
+        return batch.set_column(at, batch.schema.field(at), batch.column("source_modified"))
+
+    return clipflow.run(spec, ray="none", progress=False, wish=Wish(amend=dated), **more).document()
+
+
 def spec_of(home: Path, names: list[str], **more: Any) -> JobSpec:
     policy = {"rules": [RULES[name] for name in names]}
     return job(home / "images", home / "t.lance", policy=policy, table={"vector": "float32", **more})
@@ -108,11 +120,11 @@ def test_whatever_the_order_of_batches_days_and_changes(
             for seed, height, day in batch:
                 upload(home / "images", at, seed, height, day)
                 at += 1
-            clipflow.run(spec, ray="none", progress=False)
+            run(spec)
             assert_told_from_the_set(home / "t.lance", names)
         for name, (seed, height, day) in changes:
             upload(home / "images", name % at, seed, height, day)
-            clipflow.run(spec, ray="none", progress=False)
+            run(spec)
             assert_told_from_the_set(home / "t.lance", names)
     finally:
         shutil.rmtree(home)
@@ -120,14 +132,16 @@ def test_whatever_the_order_of_batches_days_and_changes(
 
 @pytest.mark.parametrize("commit_rows", [2, 5])
 def test_rows_that_one_commit_judges_anew_are_replaced_by_the_next(tmp_path: Path, commit_rows: int) -> None:
-    """All objects get a new date: each commit replaces some rows, and judges others anew that wait for theirs."""
+    """All objects get other bytes: each commit replaces some rows, and judges others anew that wait for theirs."""
     names = ["near", "same"]
     spec = spec_of(tmp_path, names, commit_rows=commit_rows)
     (tmp_path / "images").mkdir()
     for turn in range(4):
         for name in range(12):
-            upload(tmp_path / "images", name, seed=name % 4, height=64, day=turn * 20 + (name * (turn + 5)) % 12)
-        report = clipflow.run(spec, ray="none", progress=False).document()
+            upload(
+                tmp_path / "images", name, seed=(name + turn) % 4, height=64, day=turn * 20 + (name * (turn + 5)) % 12
+            )
+        report = run(spec)
         assert report["embedded"] + report["reused"] == 12
         assert len(rows(tmp_path / "t.lance")) == 12
         assert_told_from_the_set(tmp_path / "t.lance", names)
@@ -145,7 +159,7 @@ def test_days_at_the_same_time(tmp_path: Path) -> None:
         spec = spec_of(tmp_path / f"part{part}", names, commit_rows=3)
         specs.append(spec.model_copy(update={"table": spec.table.model_copy(update={"uri": f"{tmp_path}/t.lance"})}))
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(lambda spec: clipflow.run(spec, ray="none", progress=False), specs))
+        list(pool.map(run, specs))
     assert len(rows(tmp_path / "t.lance")) == 36
     assert_told_from_the_set(tmp_path / "t.lance", names)
     before = clipflow.open(tmp_path / "t.lance").images.version
@@ -157,8 +171,8 @@ def test_a_review_makes_originals_and_takes_them(tmp_path: Path) -> None:
     for name in range(5):
         upload(tmp_path / "images", name, seed=1, height=64, day=name)
     spec = spec_of(tmp_path, ["near"])
-    clipflow.run(spec, ray="none")
-    in_order = sorted(rows(tmp_path / "t.lance").values(), key=lambda row: row["source_modified"])
+    run(spec)
+    in_order = sorted(rows(tmp_path / "t.lance").values(), key=lambda row: row["first_seen_at"])
     ids = [row["image_id"] for row in in_order]
     table = clipflow.open(tmp_path / "t.lance")
 
@@ -181,7 +195,7 @@ def test_forgetting_an_original_tells_its_copies_anew(tmp_path: Path, names: lis
     (tmp_path / "images").mkdir()
     for name in range(5):
         upload(tmp_path / "images", name, seed=1, height=64, day=name)
-    clipflow.run(spec_of(tmp_path, ["near", "same"]), ray="none")
+    run(spec_of(tmp_path, ["near", "same"]))
     # By a policy without duplicates the columns of those before it still name the original.
     rejudge(str(tmp_path / "t.lance"), spec_of(tmp_path, names).policy)
     receipt = forget(str(tmp_path / "t.lance"), uris=[str(tmp_path / "images" / "0.png")], wait=0)
@@ -191,5 +205,5 @@ def test_forgetting_an_original_tells_its_copies_anew(tmp_path: Path, names: lis
     assert len(found) == 4
     assert forgotten not in {row[f"match_{name}"] for row in found.values() for name in ("near", "same")}
     assert_told_from_the_set(tmp_path / "t.lance", names)
-    report = clipflow.run(spec_of(tmp_path, names), ray="none").document()
+    report = run(spec_of(tmp_path, names))
     assert (report["forgotten"], report["unchanged"]) == (1, 4)

@@ -132,8 +132,9 @@ def test_too_many_failures_end_the_run_after_the_commit(tmp_path: Path) -> None:
     (tmp_path / "images/a.png").write_bytes(picture(1))
     for name in "bcd":
         (tmp_path / f"images/{name}.png").write_bytes(b"no picture")
+    limits = {"max_failed_from": 4, "fail_on": "any"}
     with pytest.raises(TooManyFailed) as caught:
-        clipflow.run(job(tmp_path / "images", tmp_path / "t.lance"), ray="none")
+        clipflow.run(job(tmp_path / "images", tmp_path / "t.lance", limits=limits), ray="none")
     assert not caught.value.retryable
     assert caught.value.report is not None
     assert (caught.value.report["failed"], caught.value.report["embedded"]) == (3, 1)

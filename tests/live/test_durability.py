@@ -97,11 +97,13 @@ def wake(stack: Stack, run: Run) -> None:
     Path(stack.environment["CLIPFLOW_TEST_HALTS"], f"{run.run_id}.wake").touch()
 
 
-def test_errors_decide_about_retries(naps: dict[str, Run]) -> None:
+def test_errors_decide_about_retries(stack: Stack, naps: dict[str, Run]) -> None:
     passing, final, crash = naps["passing"], naps["final"], naps["crash"]
     for run in (passing, crash):
         assert run.wait()["state"] == "success"
         assert run.jobs() == {"0": "FAILED", "0-1": "SUCCEEDED"}
+    jobs = [job for job in stack.jobs() if (job["metadata"] or {}).get("dag_run_id") == passing.run_id]
+    assert [job["runtime_env"]["env_vars"]["NAP_OF"] for job in jobs] == [passing.run_id] * 2, "kept over attempts"
     assert final.wait()["state"] == "failed"
     assert final.jobs() == {"0": "FAILED"}
 

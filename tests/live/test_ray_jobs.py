@@ -19,7 +19,7 @@ from clipflow_airflow.submission import Command, TaskKey
 DAG = "clip_embed_daily"
 PER_DAY = 8
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(1000)
 
 
 @pytest.fixture(scope="module")

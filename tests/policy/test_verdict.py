@@ -154,7 +154,7 @@ def test_a_rule_whose_column_the_table_lacks_fires_nothing(table: Any) -> None:
     assert set(told(policy, whole(table))[0]) == {"accepted", "failed"}
 
 
-def test_source_deleted_stands_beside_the_rules_until_a_human_overrules(tmp_path: Path) -> None:
+def test_source_deleted_stands_beside_the_rules_and_outranks_a_human(tmp_path: Path) -> None:
     rows = pa.table(
         {
             "status": ["rejected", "rejected", "failed"],
@@ -165,6 +165,6 @@ def test_source_deleted_stands_beside_the_rules_until_a_human_overrules(tmp_path
     )
     policy = PolicySpec(rules=(Rule(name="a", score="blur", review_above=0.1),))
     assert told(policy, rows) == (
-        ["rejected", "accepted", "failed"],
+        ["rejected", "rejected", "failed"],
         [["a", "source_deleted"], ["a", "source_deleted"], ["corrupt"]],
     )

@@ -1,5 +1,6 @@
 """Search against brute force over the stored vectors."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 
 import clipflow
+from clipflow.cli import main
 from clipflow.encoders import load_encoder
-from clipflow.errors import QueryError, TableError
+from clipflow.errors import QueryError, TableError, UsageError
 from clipflow.query.search import search
 from clipflow.spec import EncoderSpec
 from tests.catalogues import draw, job
 from tests.query.conftest import STUB_NAN, Filled
+from tests.s3 import S3Server
 from tests.tiny_models import tiny_clip
 
 EXACT = {"halffloat": 2e-3, "float": 1e-5}
@@ -93,17 +96,66 @@ def test_a_picture_finds_itself(filled: Filled) -> None:
         assert hits[0]["similarity"] == pytest.approx(1, abs=tolerance(filled))
 
 
+def test_an_image_of_the_table_finds_others_like_it(filled: Filled) -> None:
+    (asked,) = search(filled.uri, image=filled.images / "000003.png", k=1)
+    for name in (asked["image_id"], asked["image_id"][:12], asked["source_uri"]):
+        hits = search(filled.uri, like=name, k=1000, everything=True)
+        assert asked["image_id"] not in ids(hits)
+        assert len(hits) == filled.accepted + filled.rejected - 1
+        by_picture = search(filled.uri, image=filled.images / "000003.png", k=1000, everything=True)
+        assert [hit["similarity"] for hit in hits] == pytest.approx(
+            [hit["similarity"] for hit in by_picture if hit["image_id"] != asked["image_id"]], abs=tolerance(filled)
+        )
+    (failed, *_) = clipflow.open(filled.uri).sql("select image_id from images where vector is null")
+    with pytest.raises(QueryError, match="has no vector: it failed"):
+        search(filled.uri, like=failed["image_id"])
+    with pytest.raises(UsageError, match="has no row of"):
+        search(filled.uri, like="0123456789ab")
+
+
+def test_rows_carry_the_columns_asked_for(filled: Filled, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["image_id"]: row for row in clipflow.open(filled.uri).sql("select * exclude vector from images")}
+    for hit in search(filled.uri, "red", k=5, columns=["min_side", "embedded_at", "status", "reasons"]):
+        row = rows[hit["image_id"]]
+        assert {name: hit[name] for name in ("min_side", "embedded_at", "status", "reasons")} == {
+            name: row[name] for name in ("min_side", "embedded_at", "status", "reasons")
+        }
+    with pytest.raises(QueryError, match=r"no column 'min_sid'\. Did you mean 'min_side'"):
+        search(filled.uri, "red", columns=["min_sid"])
+    assert main(["search", filled.uri, "red", "-k", "2", "--columns", "width", "policy_id"]) == 0
+    assert all("width=48" in line and "policy_id=" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_attributes_are_asked_for_by_their_names(tmp_path: Path) -> None:
+    draw(tmp_path / "images", range(3))
+    lines = [{"uri": f"images/{at:06}.png", "locale": f"l{at}"} for at in range(3)]
+    (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    source = {"kind": "manifest", "attributes": ["locale"]}
+    clipflow.run(job(tmp_path / "m.jsonl", tmp_path / "t.lance", source=source), ray="none")
+    for name in ("locale", "attr_locale"):
+        found = search(str(tmp_path / "t.lance"), "red", columns=[name])
+        assert sorted(hit[name] for hit in found) == ["l0", "l1", "l2"]
+
+
+def test_a_picture_may_lie_on_s3(filled: Filled, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.use(monkeypatch)
+    there = s3.put("search/a picture.png", (filled.images / "000003.png").read_bytes())
+    assert search(filled.uri, image=there, k=3) == search(filled.uri, image=filled.images / "000003.png", k=3)
+    with pytest.raises(QueryError, match="does not exist"):
+        search(filled.uri, image="s3://open/search/none.png")
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({}, "needs a text or an image"),
-        ({"text": "red", "image": "a.png"}, "needs a text or an image"),
+        ({}, "needs a text, an image or an image_id"),
+        ({"text": "red", "image": "a.png"}, "needs a text, an image or an image_id"),
         ({"text": "red", "k": 0}, "k is 0"),
         ({"text": "red", "version": 0}, "versions count from 1"),
         ({"text": "red", "version": -1}, "versions count from 1"),
         ({"text": "red", "where": "colour = 1"}, "The condition 'colour = 1' cannot be used"),
         ({"text": "red", "where": "min_side >"}, "The condition 'min_side >' cannot be used"),
-        ({"image": "/nowhere/a.png"}, "/nowhere/a.png cannot be read"),
+        ({"image": "/nowhere/a.png"}, "There is no picture /nowhere/a.png"),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_refused(filled: Filled, how: dict[str, Any], said: str) -> None:

@@ -1,6 +1,7 @@
 """The AWS_* variables, mapped once, and foreign errors put into our words."""
 
 import errno
+import logging
 import pickle
 import time
 from collections.abc import Callable
@@ -69,6 +70,15 @@ def test_a_profile_outranks_the_environment(bucket: S3Server, monkeypatch: pytes
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     assert (storage.lance_options("s3://open/t") or {})["aws_endpoint"] == "http://127.0.0.1:9"
     assert "'nobody'" in str(raised(lambda: Storage(profile="nobody").filesystem("s3://open/")))
+
+
+def test_finding_credentials_is_no_news(bucket: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Each look-up has a line for it at INFO, the level of a task's log."""
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        assert Storage().lance_options("s3://open/t.lance")
+        Storage(region="us-east-1").filesystem("s3://open/").call_s3("list_objects_v2", Bucket="open", MaxKeys=1)
+    assert "credentials" not in caplog.text
 
 
 def test_no_secret_shows(bucket: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

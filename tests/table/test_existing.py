@@ -93,7 +93,7 @@ class World:
         dataset = open_images(self.given.address)
         columns = ["image_id", "run_id", "source_modified"]
         found = self._existing.under(dataset, asked(self._prior), columns)
-        wanted = dataset.to_table(columns=columns, with_row_address=True).to_pylist()
+        wanted = dataset.to_table(columns=columns, with_row_address=True, with_row_id=True).to_pylist()
         assert found == {row["image_id"]: row for row in wanted}
 
     def _change(self, change: Change) -> None:

@@ -32,12 +32,15 @@ def _column(report: AuditReport, column: str) -> Html:
     drawn = rates(f"Removal by {column}, all rules together", [entries[0] for entries in rows[:DRAWN]], overall)
     more = tag("p", _limits(len(rows))) if len(rows) > DRAWN else None
     key = tag("p", "Dot: rate. Line: 95 % interval. Dashed: overall rate. Diamond: flagged.", class_="key")
+    hidden_too = rates(f"Not shown by {column}, all rules together", _not_shown(rows), report.overall["not_shown_rate"])
+    caption = tag("figcaption", "Not shown: rejected or in review")
     by_rule = [_rule(report, rule, rows, column) for rule in report.rules]
     return section(
         f"By {column}",
         _findings(report, column),
         tag("figure", drawn, key),
         more,
+        tag("figure", caption, hidden_too) if report.overall["review"] else None,
         *by_rule,
         _figures(rows, column),
         hidden,
@@ -63,6 +66,15 @@ def _findings(report: AuditReport, column: str) -> Html:
     return join((tag("p", "Flagged:"), tag("ul", *said, class_="flags")))
 
 
+def _not_shown(rows: list[Rows]) -> Rows:
+    """The groups with what is not shown in the place of what is removed, the highest rates first."""
+    keys = ("rate", "low", "high", "ratio", "flagged")
+    entries = [
+        {**one, "removed": one["not_shown"], **{key: one[f"not_shown_{key}"] for key in keys}} for one, *_ in rows
+    ]
+    return sorted(entries, key=lambda entry: -entry["rate"])[:DRAWN]
+
+
 def _rule(report: AuditReport, rule: dict[str, Any], rows: list[Rows], column: str) -> Html | None:
     if not rule["reject"]:
         return None
@@ -76,17 +88,20 @@ def _figures(rows: list[Rows], column: str) -> Html:
     """A row a group, a column a rule: the table of Hong et al."""
     rules = ["any rule" if entry["rule"] == ANY else entry["rule"] for entry in rows[0]]
     cells = [
-        (label(entries[0]["value"]), entries[0]["n"], *(_cell(entry) for entry in entries)) for entries in rows[:LISTED]
-    ]
-    return table([column, "rows", *rules], cells, "Removed, with 95 % interval, and times the overall rate")
+        (label(whole["value"]), whole["n"], whole["review"], _cell(whole, "not_shown", "not_shown_"),
+         *(_cell(entry, "removed", "") for entry in (whole, *others)))
+        for whole, *others in rows[:LISTED]
+    ]  # fmt: skip
+    about = "Not shown (rejected or in review), and removed by rule, with 95 % interval, and times the overall rate"
+    return table([column, "rows", "review", "not shown", *rules], cells, about)
 
 
-def _cell(entry: dict[str, Any]) -> Html:
-    low, high = 100 * entry["low"], 100 * entry["high"]
-    ratio = "" if entry["ratio"] is None else f", x{entry['ratio']:.2f}"
+def _cell(entry: dict[str, Any], count: str, kind: str) -> Html:
+    low, high = 100 * entry[f"{kind}low"], 100 * entry[f"{kind}high"]
+    ratio = "" if entry[f"{kind}ratio"] is None else f", x{entry[f'{kind}ratio']:.2f}"
     beside = tag("small", f"{low:.1f} to {high:.1f}{ratio}")
-    share = f"{percent(entry['rate'])} ({entry['removed']})"
-    return tag("div", join((share, beside)), class_="flagged" if entry["flagged"] else None)
+    share = f"{percent(entry[f'{kind}rate'])} ({entry[count]})"
+    return tag("div", join((share, beside)), class_="flagged" if entry[f"{kind}flagged"] else None)
 
 
 def _hidden(small: dict[str, Any], least: int) -> Html:

@@ -16,6 +16,11 @@ _NOTES = (
         "row's status is rejected, so a person's verdict counts; for one rule, that its reject bound fires.",
     ),
     (
+        "Not shown",
+        "Rows that are rejected or in review, divided in the same way: what waits for a person is not shown either, "
+        "for as long as it waits. For one rule, that its reject or its review bound fires.",
+    ),
+    (
         "Interval",
         "Wilson's score interval at 95 % (E. B. Wilson 1927, JASA 22, 209-212). It says which rates would be plausible "
         "for rows drawn like these; with few rows it is wide.",

@@ -73,7 +73,8 @@ def _summary(report: AuditReport) -> Html:
     flagged = {(group["column"], group["value"]) for group in report.flagged}
     told = [
         tag("p", tag("strong", f"{report.rows:,} rows"), f"; removed: {interval(report.overall)} of the "
-            f"{report.overall['n']:,} that did not fail."),
+            f"{report.overall['n']:,} that did not fail; not shown, with the {report.overall['review']:,} in review: "
+            f"{interval(report.overall, 'not_shown_')}."),
         tag("figure", verdict_bar(report.statuses)) if report.rows else tag("p", "The table is empty."),
     ]  # fmt: skip
     if report.by:

@@ -34,7 +34,7 @@ def rates(title: str, entries: Sequence[dict[str, Any]], overall: float) -> Html
     """The rate of each group with its 95 % interval, and the overall rate as a line.
 
     Args:
-        entries: Entries of `groups` of one column and one rule.
+        entries: {value, n, removed, rate, low, high, flagged} of the groups of one column.
     """
     bottom = len(entries) * _ROW + 8
     most = max([entry["high"] for entry in entries] + [overall, 0.01])

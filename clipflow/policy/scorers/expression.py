@@ -53,6 +53,8 @@ class Expression(Scorer):
                 columns[name] = pa.array(evidence.scores[name], pa.float32(), from_pandas=True)
             elif name in evidence.rows.column_names:
                 columns[name] = evidence.rows.column(name)
+            elif name in _COLUMNS:  # Older tables lack some.
+                columns[name] = pa.nulls(len(evidence.vectors), _COLUMNS[name])
             else:
                 raise PolicyError(
                     f"Rule {rule.name!r}: the rows have no column {name}.", "Add it to source.attributes."

@@ -100,10 +100,11 @@ class _Rows:
 
     def _refuse_doubt(self, cells: list[str], *, cut: bool) -> None:
         """Refuse quotes that other programs mean otherwise; `cut`: the file ends here, and without a line break."""
-        if self._escaped.reads(self._first, self._text) or (cut and self._escaped.line is not None):
+        text = self._text[0] if len(self._text) == 1 else "".join(self._text)
+        if self._escaped.reads(self._first, text, self._text) or (cut and self._escaped.line is not None):
             line = self._escaped.line
             raise self._refused("a backslash before a quote may belong to the quote, and may not", _QUOTES, line)
-        if means_otherwise(self._text, cells):
+        if means_otherwise(text, self._text, cells):
             raise self._refused("blanks stand before a quote", "Put no blanks between a comma and a quote.")
 
     def _refused(self, what: str, mend: str, line: int | None = None) -> SourceError:

@@ -9,9 +9,9 @@ _MOST_CHARACTERS = 1_000_000
 _MOST_LOOKS = 100
 
 
-def means_otherwise(lines: Sequence[str], cells: Sequence[str]) -> bool:
-    """Whether a program that skips blanks before a quote reads other cells in a row."""
-    if not _BLANK_BEFORE.search("".join(lines)):
+def means_otherwise(text: str, lines: Sequence[str], cells: Sequence[str]) -> bool:
+    """Whether a program that skips blanks before a quote reads other cells in a row; `text` is its lines in one."""
+    if ' "' not in text or not _BLANK_BEFORE.search(text):
         return False
     try:
         skipped = next(csv.reader(lines, strict=True, skipinitialspace=True))
@@ -40,9 +40,8 @@ class Escaped:
         self._lines: list[str] = []
         self._size = self._looks = 0
 
-    def reads(self, line: int, lines: Sequence[str]) -> bool:
+    def reads(self, line: int, text: str, lines: Sequence[str]) -> bool:
         """Take the next row; whether it, or all since the doubt began, make a row with escaped quotes as well."""
-        text = "".join(lines)
         if self.line is None:
             if '\\"' not in text:
                 return False

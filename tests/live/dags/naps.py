@@ -95,6 +95,7 @@ def nap_dag(dag_id: str, *, mapped: bool = False, **given: Any) -> None:
             "seconds": "{{ params.seconds }}",
             "halt": "{{ params.halt }}",
             "outlets": [Asset("naps")],
+            "runtime_env": {"env_vars": {"NAP_OF": "{{ run_id }}"}},
             **given,
         }
         end = "{{ params.end | tojson }}"

@@ -1,7 +1,10 @@
 """Rows of CSV: what is written is read, and what cannot be read for certain is refused with its line."""
 
+import bz2
 import csv
+import gzip
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,22 @@ def test_long_cells_rows_and_lines_are_refused(tmp_path: Path) -> None:
         assert f"{LONGEST_TEXT:,}" in refused(write(tmp_path / "m.csv", f"{HEAD}a,b\n{row}\n"), "Line 3")
     refused(write(tmp_path / "m.csv", f"uri,x\na,b\nc,{'x' * LONGEST_LINE}\n"), "Line 3", {"uri": "text"})
     refused(write(tmp_path / "m.csv", HEAD + 'a,b\nc,"' + f"{'x' * 99}\n" * (LONGEST_LINE // 90)), "line 3")
+
+
+@pytest.mark.parametrize(("name", "head"), [("m.csv", HEAD), ("m.csv", ""), ("m.jsonl", '{"uri": "a"}\n')])
+def test_a_line_without_an_end_is_not_read_into_memory(tmp_path: Path, name: str, head: str) -> None:
+    path = write(tmp_path / name, head + '"')
+    with path.open("r+b") as file:
+        file.truncate(200_000_000_000)  # a hole: it takes no room
+    refused(path, "Line 2" if head else "Line 1")
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_packed_csv_is_read_as_strictly(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / ("m.csv.gz" if pack is gzip.compress else "m.csv.bz2")
+    assert cells(write(path, pack(f'{HEAD}a,"b\r\nc"\n'.encode()))) == [{"uri": "a", "caption": "b\r\nc"}]
+    refused(write(path, pack(f'{HEAD}a,b\nc,"d\n'.encode())), "Line 3")
+    refused(write(path, pack(f"{HEAD}a,b\nc,é\n".encode("latin-1"))), "Line 3")
 
 
 def test_a_quote_that_may_be_escaped_is_followed_only_so_far(tmp_path: Path) -> None:
