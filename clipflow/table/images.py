@@ -77,7 +77,7 @@ def check_images(dataset: lance.LanceDataset, schema: pa.Schema, about: dict[str
         raise PolicyError(
             f"The table {dataset.uri} was judged by policy {there['policy_id'][:12]}; "
             f"this job's policy is {about['policy_id'][:12]}.",
-            "Change the table's policy with `clipflow judge --policy FILE`, or use the policy it has.",
+            "Change the table's policy with `clipflow judge --policy FILE`, which takes this job too, or use its own.",
         )
     scores, wanted = (scores_of(one).get(about["policy_id"], {}) for one in (there, about))
     for rule in sorted(scores.keys() & wanted.keys()):
