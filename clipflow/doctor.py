@@ -22,7 +22,7 @@ from clipflow.table.address import TableAddress
 from clipflow.table.dataset import open_dataset
 from clipflow.table.first_seen import is_by_first_seen
 from clipflow.table.forgotten import read_forgotten
-from clipflow.trial import try_table, try_temporary_folder
+from clipflow.trial import try_files, try_table, try_temporary_folder
 from clipflow.uri import shown
 
 
@@ -174,6 +174,8 @@ def _try_table(spec: JobSpec, compare: bool) -> str:
     read_forgotten(address)
     open_dataset(address, address.runs)
     try_table(address)
+    if dataset is not None:
+        try_files(address, dataset)
     if dataset is None:
         return f"{address.uri} will be created"
     return f"{address.uri} has {dataset.count_rows()} rows at version {dataset.version}"

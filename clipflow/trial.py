@@ -3,8 +3,10 @@
 import os
 import uuid
 
+import lance
+
 from clipflow.errors import ClipflowError, TableError
-from clipflow.faults import storage_error
+from clipflow.faults import RESTORE, storage_error
 from clipflow.machine import machine_error, temporary_folder
 from clipflow.scratch import Scratch
 from clipflow.table.address import TableAddress
@@ -35,6 +37,25 @@ def try_table(address: TableAddress) -> None:
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
         _try_folder(folder, address.images)
+
+
+def try_files(address: TableAddress, dataset: lance.LanceDataset) -> None:
+    """Compare the files that the version names with those that are there; none is read.
+
+    Raises:
+        TableError: Some are missing, or shorter than they were written.
+    """
+    data = os.path.join(address.images, "data")
+    filesystem = address.storage.filesystem(data)
+    try:
+        there = {os.path.basename(found["name"]): found["size"] for found in filesystem.ls(data, detail=True)}
+    except FileNotFoundError:
+        there = {}
+    named = {file.path: file.file_size_bytes for part in dataset.get_fragments() for file in part.metadata.files}
+    if gone := sorted(file for file, size in named.items() if file not in there or there[file] < (size or 1)):
+        raise TableError(
+            f"{len(gone)} of {len(named)} files in {data} are missing or damaged, {gone[0]} first.", RESTORE
+        )
 
 
 def _try_folder(folder: str, table: str) -> None:

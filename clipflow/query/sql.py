@@ -9,6 +9,7 @@ import pyarrow.dataset as pds
 
 from clipflow.database import closed_database
 from clipflow.errors import QueryError
+from clipflow.refusals import in_our_words
 from clipflow.schema import RUNS
 from clipflow.spec import StorageSpec
 from clipflow.table.address import TableAddress
@@ -81,6 +82,9 @@ def sql(table: str, statement: str, *, storage: StorageSpec | None = None) -> li
             rows: list[dict[str, Any]] = db.sql(statements[0]).to_arrow_table().to_pylist()
             return rows
         except duckdb.Error as error:
+            # A table that cannot be read is no fault of the statement.
+            if (ours := in_our_words(error)) is not None:
+                raise ours from error
             # It goes on with every function of that name.
             sentence = " ".join(str(error).partition("Candidate functions:")[0].split()).rstrip(".")
             raise QueryError(f"DuckDB refuses the statement: {sentence}.", "Correct it.") from error

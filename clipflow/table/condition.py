@@ -5,6 +5,7 @@ import re
 import lance
 
 from clipflow.errors import QueryError
+from clipflow.refusals import in_our_words
 
 
 def check_condition(dataset: lance.LanceDataset, where: str) -> None:
@@ -19,8 +20,10 @@ def check_condition(dataset: lance.LanceDataset, where: str) -> None:
         raise refused(dataset, where, error) from error
 
 
-def refused(dataset: lance.LanceDataset, where: str | None, error: Exception) -> QueryError:
-    """What Lance said about a condition, as our error."""
+def refused(dataset: lance.LanceDataset, where: str | None, error: Exception) -> Exception:
+    """What Lance said about a condition, as our error; without a condition it was about the table's files."""
+    if where is None:
+        return in_our_words(error) or error
     # Lance goes on with its source file, and with columns that are not the table's.
     said = re.split(r", /|\. Valid fields", str(error))[0]
     return QueryError(
