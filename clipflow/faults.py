@@ -8,9 +8,10 @@ import os
 import re
 from typing import Literal
 
+from clipflow.error_number import causes, error_number
 from clipflow.errors import ClipflowError, SourceError, StorageUnavailable
 from clipflow.failures import ImageFailure
-from clipflow.machine import causes, error_number, is_about_writing, trouble
+from clipflow.machine import is_about_writing, trouble
 from clipflow.uri import shown
 
 Kind = Literal["timeout", "network", "forbidden", "not_found", "too_large"]

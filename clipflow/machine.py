@@ -1,15 +1,12 @@
-"""The machine: what its disks, limits and memory refuse, put into our words.
-
-Python keeps the number of such an error, Rust and DuckDB write it or its words into a text; all are read here.
-"""
+"""The machine: what its disks, limits and memory refuse, put into our words."""
 
 import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
 from typing import NamedTuple
 
+from clipflow.error_number import causes, error_number
 from clipflow.errors import ClipflowError, MachineError, OutOfMemory, StorageUnavailable
 
 
@@ -57,47 +54,11 @@ _TROUBLES: dict[int, Trouble] = {
 _MEMORY = Trouble("memory ran out", "Give the process more memory, or close other programs, then try again.", True)
 _ROOM = "Make room there or set TMPDIR to another folder, then try again."
 # These are about what is written, whatever was being done.
+_OPEN = frozenset({errno.EMFILE, errno.ENFILE})
 _WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
-_NUMBER = re.compile(r'\(os error (\d+)\)|\[[Ee]rrno (\d+)\]|"errno":"(\d+)"')
-# Where no number stands: unlike the others these words mean the same in any text.
-_SAID = {
-    **{os.strerror(number): number for number in (*_WRITTEN, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM)},
-    "max_temp_directory_size": errno.ENOSPC,
-    "can't allocate memory": errno.ENOMEM,
-    "bad_alloc": errno.ENOMEM,
-}
-# Some libraries raise them with nothing but a path.
-_BARE: dict[type[OSError], int] = {
-    FileNotFoundError: errno.ENOENT,
-    FileExistsError: errno.EEXIST,
-    PermissionError: errno.EACCES,
-    NotADirectoryError: errno.ENOTDIR,
-    IsADirectoryError: errno.EISDIR,
-    TimeoutError: errno.ETIMEDOUT,
-}
-_OUT_OF_MEMORY = frozenset({"MemoryError", "OutOfMemoryError", "OutOfMemoryException"})
 _NAMED = re.compile(r'"(/[^"]*)"|(?:operation on|create dir|open file) (/.*?): ')
 _VARIABLES = ("TMPDIR", "TEMP", "TMP")
 _SCRATCH = re.compile(r"/proc/self/fd/\d+(/|$)")
-
-
-def error_number(error: BaseException) -> int | None:
-    """The number of the operating system's error behind an exception, wherever it stands; ENOMEM when memory ran out.
-
-    Causes are asked first: a library often wraps the precise error in a vague one.
-    """
-    numbers = [number for one in causes(error) if (number := _number(one)) is not None]
-    return numbers[-1] if numbers else None
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, what caused it, what caused that."""
-    seen: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in seen:
-        seen.append(at)
-        yield at
-        at = at.__cause__
 
 
 def trouble(number: int | None) -> Trouble | None:
@@ -143,6 +104,8 @@ def machine_error(error: BaseException, place: str | None = None) -> ClipflowErr
         return None
     if found is _MEMORY:
         return OutOfMemory(f"{_sentence(found.words)}.", found.mend)
+    if number in _OPEN:
+        return (StorageUnavailable if found.passes else MachineError)(f"{_sentence(found.words)}.", found.mend)
     place = place or next((name for one in causes(error) if (name := _place(one))), None)
     if place is None and number == errno.ENOENT and not _has_current_folder():
         return MachineError("The current folder does not exist any more.", "Change to one that does, with `cd`.")
@@ -151,24 +114,15 @@ def machine_error(error: BaseException, place: str | None = None) -> ClipflowErr
     if place is not None and _is_temporary(place):
         return kind(
             f"Cannot {doing} the folder for temporary files {temporary_folder()}: {found.words}.",
-            _ROOM if found.passes else "Set TMPDIR to a folder that can be written.",
+            _ROOM
+            if found.passes
+            else found.mend
+            if number == errno.EFBIG
+            else "Set TMPDIR to a folder that can be written.",
         )
     if place is None:
         return kind(f"{_sentence(found.words)}.", found.mend)
     return kind(f"Cannot {doing} {place}: {found.words}.", found.mend)
-
-
-def _number(error: BaseException) -> int | None:
-    if any(known.__name__ in _OUT_OF_MEMORY for known in type(error).__mro__):
-        return errno.ENOSPC if "max_temp_directory_size" in str(error) else errno.ENOMEM
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    if (bare := next((number for kind, number in _BARE.items() if isinstance(error, kind)), None)) is not None:
-        return bare
-    text = str(error)
-    if (found := _NUMBER.search(text)) is not None:
-        return int(next(filter(None, found.groups())))
-    return next((number for words, number in _SAID.items() if words in text), None)
 
 
 def _place(error: BaseException) -> str | None:

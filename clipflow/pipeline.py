@@ -5,7 +5,6 @@ and stage (see `clipflow.stages`), this process commits their receipts (see `cli
 Nothing is kept between runs but the table: to resume is to run again.
 """
 
-import itertools
 import logging
 import uuid
 from collections.abc import Iterator
@@ -14,13 +13,11 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 import lance
-import pyarrow as pa
 
 from clipflow.assignment import Assignment
 from clipflow.encoders import check_backend, describe, text_encoder
 from clipflow.engine import choose, run_stages
 from clipflow.engine.graph import Graph, foresee
-from clipflow.errors import TooManyWithdrawn
 from clipflow.interval import Interval
 from clipflow.later import check_supported
 from clipflow.policy.check import check_policy
@@ -30,7 +27,7 @@ from clipflow.report import Plan, RunReport
 from clipflow.source import Notes, list_source, listing_schema
 from clipflow.source.exclude import patterns
 from clipflow.spec import JobSpec
-from clipflow.subtract import GONE, Subtraction, subtract
+from clipflow.subtract import Subtraction, subtract
 from clipflow.table.address import TableAddress
 from clipflow.table.commit import Committer
 from clipflow.table.dataset import open_dataset
@@ -40,17 +37,14 @@ from clipflow.table.moved import ensure_in_place
 from clipflow.table.retention import expire
 from clipflow.table.runs import Operation
 from clipflow.table.stage import Receipt
-from clipflow.table.withdraw import withdraw
 from clipflow.uri import canonical
 from clipflow.wish import Wish
+from clipflow.withdrawal import withdraw_gone
 
 log = logging.getLogger("clipflow")
 
 AT_MOST_SECONDS = 300.0
 """So much work, and what is on its way, a kill may cost where images are slow and `commit_rows` are many."""
-
-MANY_WITHDRAWN = 20
-"""So many rows may be withdrawn at once, whatever share of the source's they are."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +155,7 @@ def run(
             if dataset is not None:
                 ensure_images(assignment.address, assignment.schema, assignment.about)
             _embed_and_commit(ready(assignment, report), left, operation, report, engine, progress)
-        refused = _withdraw(assignment, left, operation, report)
+        refused = withdraw_gone(assignment, left, operation, report)
         if spec.retention_days is not None and report.version is not None:
             report.version = expire(assignment.address, spec.retention_days, operation)
         operation.note(missing=report.missing, withdrawn=report.withdrawn)
@@ -169,31 +163,6 @@ def run(
         if refused is not None:
             raise refused
     return report
-
-
-def _withdraw(
-    assignment: Assignment, left: Subtraction, operation: Operation, report: RunReport
-) -> TooManyWithdrawn | None:
-    """Reject the rows whose object is gone, all in one step at the end; gives the error instead when they are many."""
-    spec = assignment.spec
-    gone = left.gone + len(report.not_found)
-    if spec.source.deleted != "reject" or not gone:
-        return None
-    if gone > MANY_WITHDRAWN and gone > spec.limits.max_withdrawn_share * left.held:
-        return TooManyWithdrawn(
-            f"{gone} of {left.held} rows of {spec.source.uri} would be withdrawn, because their objects are gone; "
-            f"that is more than limits.max_withdrawn_share {spec.limits.max_withdrawn_share:g} allows, so none was.",
-            "Look whether the source is whole: a drive that is not mounted, a wrong prefix, a right that was taken "
-            "away. If they are gone indeed: --set limits.max_withdrawn_share=1.",
-        )
-    operation.open()
-    seen = pa.table({"image_id": list(report.not_found), "run_id": list(report.not_found.values())}, schema=GONE)
-    chunks = itertools.chain(left.gone_rows(spec.table.commit_rows), [seen] * bool(len(seen)))
-    report.withdrawn, report.version = withdraw(assignment.address, chunks, operation)
-    report.excused = len(report.not_found)
-    report.gone, report.missing_images = 0, []
-    report.not_found.clear()
-    return None
 
 
 def assign(spec: JobSpec, interval: Interval | None, run_id: str) -> tuple[Assignment, lance.LanceDataset | None]:

@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from clipflow.error_number import causes
 from clipflow.errors import ClipflowError, SourceError, StorageUnavailable, TableError
 from clipflow.faults import DAMAGED, RESTORE, connection_kind, is_of_lance
-from clipflow.machine import causes, machine_error
+from clipflow.machine import machine_error
 
 _LOST = re.compile(r"Not found: (\S+\.lance/\S+?),? ")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from clipflow.error_number import error_number
 from clipflow.errors import ClipflowError, MachineError
-from clipflow.machine import error_number, is_about_writing, machine_error, temporary_folder
+from clipflow.machine import is_about_writing, machine_error, temporary_folder
 
 _PLAIN = re.compile(r"[\w/.+@,=~ -]+", re.ASCII)
 

@@ -38,6 +38,8 @@ def try_table(address: TableAddress) -> None:
 
 
 def _try_folder(folder: str, table: str) -> None:
+    if os.path.islink(folder) and not os.path.exists(folder):
+        raise _as_table(storage_error(FileExistsError(), table, "write to the table"))
     trial = os.path.join(folder, f".clipflow-doctor-{uuid.uuid4().hex}")
     try:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import clipflow
-from clipflow.errors import IntervalError, TooManyFailed, UsageError
+from clipflow.errors import IntervalError, TooManyFailed, TooManyWithdrawn, UsageError
 from clipflow.interval import Interval
 from clipflow.schema import COUNTS
 from clipflow.spec import JobSpec
@@ -87,6 +87,21 @@ def test_with_reject_it_is_withdrawn_at_once_and_no_run_fails_for_it(tmp_path: P
     assert run(spec)["reused"] == 2
     assert (row(tmp_path, 3)["status"], row(tmp_path, 3)["reasons"]) == ("accepted", [])
     assert row(tmp_path, 5)["status"] == "rejected"
+
+
+def test_many_at_once_are_not_believed_and_the_error_says_that(tmp_path: Path) -> None:
+    draw(tmp_path / "images", range(30))
+    spec = manifest_job(tmp_path, list(range(30)), source={"deleted": "reject"})
+    run(spec)
+    for name in range(25):
+        (tmp_path / f"images/{name:06}.png").unlink()
+    for _ in range(5):
+        # However often: not_found may then be counted no more.
+        with pytest.raises(TooManyWithdrawn, match="25 of 30") as caught:
+            run(spec)
+        assert not caught.value.retryable
+    allowed = spec.model_copy(update={"limits": spec.limits.model_copy(update={"max_withdrawn_share": 1.0})})
+    assert run(allowed)["withdrawn"] == 25
 
 
 def test_what_a_manifest_no_longer_names_is_withdrawn(tmp_path: Path) -> None:

@@ -91,8 +91,10 @@ def _said(arguments: list[str], asked: Callable[[], bool]) -> tuple[int, str | N
         check_names()
         with engine_needed():
             document, text = call.act(call)
-    except Exception as error:
-        # A library that was interrupted says so in words of its own.
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        # What panics in Rust is no Exception; and a library that was interrupted says so in words of its own.
         if (ours := _interrupted() if asked() else in_our_words(error) or not_utf8(arguments, error)) is not None:
             ours.report = ours.report or getattr(error, "report", None)
             return _failed(ours, as_json)

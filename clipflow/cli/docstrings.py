@@ -6,17 +6,17 @@ from contextlib import suppress
 
 
 def keep_docstrings() -> None:
-    """Begin again as `python -O` would, in this very process; asserts stay left out, as was asked for."""
+    """Where Python drops docstrings, begin again without that, in this very process."""
     if sys.flags.optimize < 2:
         return
-    words = _with_one(sys.orig_argv)
-    environment = {**os.environ, "PYTHONOPTIMIZE": "1"}
+    words = _without_o(sys.orig_argv)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"}
     if (words, environment) != (sys.orig_argv, dict(os.environ)):
         with suppress(OSError):
             os.execve(sys.executable, words, environment)
 
 
-def _with_one(words: list[str]) -> list[str]:
+def _without_o(words: list[str]) -> list[str]:
     """The command line without Python's own `-O`, alone or among other letters."""
     kept = words[:1]
     for at, word in enumerate(words[1:], 1):

@@ -16,25 +16,9 @@ _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _BMP_DEPTHS = frozenset({1, 2, 4, 8, 16, 24, 32, 64})
 _BMP_COMPRESSIONS = frozenset({*range(7), 11, 12, 13})
 # Of TIFF: those of the standard, of its supplements, and of libtiff.
-_COMPRESSIONS = frozenset(
-    {*range(1, 11), 99, 32766, 32767, 32769, 32770, 32771, 32773, 32809, 32867, *range(32895, 32899)}
-)
-_COMPRESSIONS |= {32908, 32909, 32946, 32947, *range(33003, 33006), *range(34661, 34678), 34712, 34713, 34715, 34718}
-_COMPRESSIONS |= {
-    34719,
-    34720,
-    34887,
-    34892,
-    34925,
-    34926,
-    34927,
-    34933,
-    34934,
-    *range(50000, 50003),
-    52546,
-    65000,
-    65535,
-}
+_COMPRESSIONS = {*range(1, 11), 99, *range(32766, 32774), 32809, 32867, *range(32895, 32899), 32908, 32909, 32946}
+_COMPRESSIONS |= {32947, *range(33003, 33006), *range(34661, 34678), *range(34712, 34721), 34887, 34892}
+_COMPRESSIONS |= {*range(34925, 34935), *range(50000, 50003), 52546, 65000, 65535}
 _WEBP = 50001  # Pillow knows it, and its libtiff does not.
 _PHOTOMETRICS = frozenset({*range(7), 8, 9, 10, 32803, 32844, 32845, 34892, 51177, 52527})
 
@@ -61,7 +45,8 @@ def _is_sound(data: bytes, error: Exception) -> bool:
         # What fails later is known by its header, and broken behind it.
         early = isinstance(error, UnidentifiedImageError) or "unknown raw mode" in str(error)
         return is_raw(data) or _is_other_tiff(data, early)
-    return False
+    # Apple's own PNG, in which colours and their packing differ.
+    return data[12:16] == b"CgBI"
 
 
 def _is_other_jpeg(data: bytes) -> bool:
@@ -70,7 +55,7 @@ def _is_other_jpeg(data: bytes) -> bool:
     if found is None:
         return False
     marker, bits, height, width, components = found
-    lossless, plain = marker in (0xC3, 0xC7, 0xCB, 0xCF), marker in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
+    lossless, plain = marker in (0xC3, 0xC7, 0xCB, 0xCF, 0xF7), marker in (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
     if not width or not (2 <= bits <= 16 if lossless else bits in (8, 12)):
         return False
     return not (plain and bits == 8 and height and components in (1, 3, 4))

@@ -19,7 +19,8 @@ _OTHER = re.compile(
     | DDS\ \x7c | icns | gimp\ xcf | \x01\xda[\0\1][\1\2] | SIMPLE\ \ =   # DirectDraw, Apple icons, GIMP, SGI, FITS
     | \xd7\xcd\xc6\x9a | \x01\0\0\0.{36}\ EMF | %!PS-Adobe-[\d.]+\ EPSF | \xc5\xd0\xd3\xc6  # WMF, EMF, EPS
     | \x8aMNG\r\n | \x8bJNG\r\n | AT&TFORM | FORM....(?:ILBM|PBM\ )   # MNG, JNG, DjVu, Amiga
-    | FUJIFILMCCD-RAW | IIRO | IIRS | IIU\0 | \x0a[\0-\5]\x01[\1\2\4\x08] | BLP[12]   # camera raw, PCX, BLP
+    | FUJIFILMCCD-RAW | IIRO | IIRS | MMOR | IIU\0 | FOVb | \0MRM     # camera raws
+    | \x0a[\0-\5]\x01[\1\2\4\x08] | BLP[12]                        # PCX, BLP
     | Image\ type: | DanM | LinS | \xb1\x68\xde\x3a | FTEX           # IM, Paint, DCX, FTEX
     | \x80\xe8\0\0 | ....[\x11\x12]\xaf                              # Pixar, FLI
     | [\x28\x34\x38\x40\x6c\x7c]\0\0\0.{8}\x01\0[\x01\x04\x08\x10\x18\x20]\0  # a bitmap without its first header

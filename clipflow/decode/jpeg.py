@@ -15,7 +15,8 @@ _HARMLESS = re.compile("Invalid SOS parameters|unknown JFIF revision|Unknown Ado
 _GUESSED = re.compile("Corrupt JPEG data|remature end|Inconsistent progression")
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SCAN, _HIERARCHY = 0xDA, 0xDE
+_HUFFMAN = frozenset({0xC0, 0xC1, 0xC2})
+_SCAN, _HIERARCHY, _JPEG_LS = 0xDA, 0xDE, 0xF7
 # Segments that are looked at: more are a trap.
 _MOST = 100_000
 # Comments and application segments, but for JFIF's and Adobe's, which tell colours.
@@ -44,11 +45,17 @@ def fast(data: bytes, image: Image.Image, least: Mapping[str, int]) -> tuple[Pix
                 return None, False
         else:
             return made, bool(image.info.get("progressive")) and not _has_all_scans(data)
-    return None, _GUESSED.search(complaint) is not None
+    return None, _GUESSED.search(complaint) is not None or not has_end_mark(data)
 
 
 def without_end_mark(data: bytes, image: Image.Image) -> Pixels | None:
-    """The pixels of a picture that lacks nothing but its end mark, as `fast` gives them; None if it lacks more."""
+    """The pixels of a picture that lacks nothing but its end mark, as `fast` gives them; None if it lacks more.
+
+    Of arithmetic codes nobody can tell: behind their end they go on in zeros.
+    """
+    found = frame(data)
+    if found is None or found[0] not in _HUFFMAN:
+        return None
     for ended in (data + _END, _without_padding(data) + _END):
         try:
             made = _libjpeg(ended, image, {})
@@ -83,11 +90,16 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
 
 
+def has_end_mark(data: bytes) -> bool:
+    """Whether the first picture of the file has one."""
+    return any(marker == 0xD9 for marker, _, _ in segments(data))
+
+
 def frame(data: bytes) -> tuple[int, int, int, int, int] | None:
     """Marker, bits, height, width and number of components of the first frame, if its length fits the last of them."""
     for marker, start, end in segments(data):
         body = data[start + 4 : end]
-        if marker in _FRAMES or marker == _HIERARCHY:
+        if marker in _FRAMES or marker in (_HIERARCHY, _JPEG_LS):
             fits = len(body) >= 6 and len(body) == 6 + 3 * body[5]
             height, width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
             return (marker, body[0], height, width, body[5]) if fits else None

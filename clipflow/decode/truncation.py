@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from clipflow.decode.directories import COMPRESSION, LENGTHS, OFFSETS, directories
-from clipflow.decode.jpeg import segments
+from clipflow.decode.jpeg import has_end_mark
 
 
 def ends_early(data: bytes, media_type: str) -> bool:
@@ -23,7 +23,7 @@ def any_ends_early(data: bytes) -> bool:
 
 
 def _jpeg(data: bytes) -> bool:
-    return data.startswith(b"\xff\xd8") and all(marker != 0xD9 for marker, _, _ in segments(data))
+    return data.startswith(b"\xff\xd8") and not has_end_mark(data)
 
 
 def _png(data: bytes) -> bool:

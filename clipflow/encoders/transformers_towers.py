@@ -87,7 +87,7 @@ def _load_model(info: EncoderInfo, texts: bool) -> Any:
     if sys.flags.optimize > 1:
         raise EncoderError(
             "transformers reads its own docstrings, and Python runs without any here (PYTHONOPTIMIZE=2, or -OO).",
-            "Set PYTHONOPTIMIZE to 1, or leave it out.",
+            "Leave it out.",
         )
     family = FAMILIES[info.family]
     whole = getattr(transformers, family.architecture)

@@ -8,10 +8,12 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from clipflow.engine import check_address, usable_cpus
+from clipflow.engine.sockets import ray_folder
 from clipflow.errors import ClusterError, first_line
+from clipflow.machine import machine_error
 
 _QUIET = ("ray", "ray.data", "ray.serve")
 _LOCAL = {
@@ -37,26 +39,41 @@ def cluster(engine: str) -> Iterator[None]:
     if _is_connected():
         yield
         return
-    if engine == "local":
-        start_local()
-    else:
-        check_address(engine)
-        import ray
-
+    with ExitStack() as folders:
+        if engine == "local":
+            _start(folders.enter_context(ray_folder()))
+        else:
+            _join(engine)
         try:
-            with _own_signals():
-                ray.init(address=engine, logging_level=logging.ERROR, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            raise ClusterError(
-                f"The Ray cluster {engine} does not answer ({first_line(error)}).",
-                "Check the address, or use --ray local.",
-            ) from error
-    try:
-        yield
-    finally:
-        import ray
+            yield
+        finally:
+            import ray
 
-        ray.shutdown()
+            ray.shutdown()
+
+
+def _start(folder: str) -> None:
+    try:
+        start_local(folder=folder)
+    except (OSError, RuntimeError, ValueError) as error:
+        ours = machine_error(error)
+        raise ours or ClusterError(
+            f"Ray could not be started here ({first_line(error)}).", f"Look into {folder}, or use --ray none."
+        ) from error
+
+
+def _join(engine: str) -> None:
+    check_address(engine)
+    import ray
+
+    try:
+        with _own_signals():
+            ray.init(address=engine, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            f"The Ray cluster {engine} does not answer ({first_line(error)}).",
+            "Check the address, or use --ray local.",
+        ) from error
 
 
 def start_local(cpus: int | None = None, gpus: int | None = None, folder: str | None = None) -> None:
@@ -100,6 +117,10 @@ def _own_signals() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as error:
+        if error.code != signal.SIGTERM:
+            raise
+        raise KeyboardInterrupt from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)

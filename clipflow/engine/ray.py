@@ -17,6 +17,7 @@ from clipflow.engine.actors import Counter, Embedding, Fused, Preparing, staging
 from clipflow.engine.cluster import cluster
 from clipflow.engine.layout import BLOCK_ROWS, Layout, lay_out
 from clipflow.errors import ClipflowError, ClusterError, StageError
+from clipflow.refusals import in_our_words
 from clipflow.subtract import Subtraction
 from clipflow.table.stage import Receipt
 
@@ -127,17 +128,17 @@ def _ours(error: BaseException) -> ClipflowError:
     """What a worker raised, dug out of Ray's wrappings."""
     import ray
 
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ClipflowError):
-            return seen
+    seen: BaseException = error
+    while not isinstance(seen, ClipflowError):
         inner = getattr(seen, "cause", None)
         following = inner if isinstance(inner, BaseException) else seen.__cause__
-        if following is None and isinstance(seen, ray.exceptions.RayError):
-            if isinstance(seen, ray.exceptions.RayTaskError):
-                break
-            return ClusterError(f"Ray lost the job ({type(seen).__name__}).", "Run the job again.")
         if following is None:
-            return StageError(f"A stage raised {type(seen).__name__}: {seen}.", "This is a defect; report it.")
+            break
         seen = following
-    return StageError(f"A stage raised {str(error).strip().splitlines()[-1]}.", "This is a defect; report it.")
+    if (ours := in_our_words(seen)) is not None:
+        return ours
+    if isinstance(seen, ray.exceptions.RayTaskError):
+        return StageError(f"A stage raised {str(error).strip().splitlines()[-1]}.", "This is a defect; report it.")
+    if isinstance(seen, ray.exceptions.RayError):
+        return ClusterError(f"Ray lost the job ({type(seen).__name__}).", "Run the job again.")
+    return StageError(f"A stage raised {type(seen).__name__}: {seen}.", "This is a defect; report it.")

@@ -41,7 +41,8 @@ def test_what_an_audit_asks_for_is_what_the_verb_takes() -> None:
 
 
 def test_what_a_run_is_asked_beyond_its_job_is_what_the_verb_takes() -> None:
-    more = {"retry": ["too_large", "corrupt"], "redecode": ["bmp"], "reconcile": True, "fail_on_empty": True}
+    more: dict[str, Any] = {"retry": ["too_large", "corrupt"], "redecode": ["bmp"]}
+    more |= {"reconcile": True, "fail_on_empty": True}
     call = command_line().parse_args(EmbedImagesOperator(task_id="embed", job={}, **more).words(None))
     assert (call.retry, call.redecode) == ("too_large,corrupt", "bmp")
     assert (call.reconcile, call.fail_on_empty, call.interval) == (True, True, None)

@@ -158,6 +158,14 @@ def test_broken_chunks_are_corrupt() -> None:
     assert code(png(SCENE, 8, 2)[:33] + b"\xff" * 60 + png(SCENE, 8, 2)[33:]) in ("corrupt", "truncated")
 
 
+def test_apples_own_kind_is_unsupported() -> None:
+    plain = png(SCENE, 8, 2)
+    at = plain.index(b"IDAT")
+    body = zlib.compress(b"\0" + bytes(500))[2:-4]  # without zlib's head and checksum
+    own = plain[:8] + chunk(b"CgBI", b"\x50\0\x20\2") + plain[8 : at - 4] + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    assert code(own) == "unsupported_format"
+
+
 def test_the_first_frame_of_an_animation() -> None:
     moving = encoded(Image.fromarray(SCENE), "PNG", save_all=True, append_images=[Image.new("RGB", (48, 40))])
     assert np.array_equal(picture(shown(moving)), SCENE)
