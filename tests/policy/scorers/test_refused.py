@@ -18,7 +18,7 @@ RULES: dict[str, tuple[dict[str, Any], str]] = {
     "a set of labels without a counter-label": (SET, "say closed: true if every image shows one of them"),
     "a label that is none": ({**SET, "label": "c", "none": "b"}, "label is 'c', which is no key of labels"),
     "CLIPScore without captions": ({"score": "clip_score"}, "Set source.caption"),
-    "a head that is not there": ({"score": "head", "weights": "none.safetensors"}, "cannot be read (No such file"),
+    "a head that is not there": ({"score": "head", "weights": "none.safetensors"}, "There is no head none.safetensors"),
     "a head of another encoder": ({"score": "head", "weights": "other.safetensors"}, "belongs to the checkpoint 0000"),
     "a head that is none": ({"score": "head", "weights": "job.json"}, "is not a whole safetensors file"),
     "an expression that is none": ({"score": "expression", "sql": "width >"}, "sql is no expression"),
