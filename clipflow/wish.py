@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from clipflow.decode import MEDIA_TYPES
+from clipflow.decode.revision import CHANGED_IN
 from clipflow.errors import SourceEmpty, UsageError
 from clipflow.failures import CODES
 from clipflow.spec import JobSpec, SourceSpec
@@ -51,9 +51,11 @@ class Wish:
         """
         if unknown := sorted(set(retry) - CODES):
             raise UsageError(f"{unknown[0]!r} is no failure code.", f"Codes: {', '.join(sorted(CODES))}.")
-        formats = {name.removeprefix("image/"): name for name in sorted(set(MEDIA_TYPES.values()))}
+        formats = {name.removeprefix("image/"): name for name in sorted(CHANGED_IN)}
         if unknown := sorted(set(redecode) - formats.keys()):
-            raise UsageError(f"{unknown[0]!r} is no format that is decoded.", f"Formats: {', '.join(formats)}.")
+            raise UsageError(
+                f"{unknown[0]!r} is no format that an older decoder read otherwise.", f"Formats: {', '.join(formats)}."
+            )
         again = Again(frozenset(retry), frozenset(formats[name] for name in redecode))
         return cls(again, reconcile, fail_on_empty)
 

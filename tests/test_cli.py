@@ -253,7 +253,9 @@ def test_doctor_checks_every_part(say: Say, filled: Home) -> None:
     document = one_document(out)
     assert code == 0
     assert [check["name"] for check in document["checks"]] == ["job", "source", "encoder", "policy", "table"]
-    assert all(set(check) == {"name", "ok", "message", "mend"} and check["ok"] for check in document["checks"])
+    assert all(
+        set(check) == {"name", "ok", "message", "mend", "warning"} and check["ok"] for check in document["checks"]
+    )
     assert filled.state() == before
 
 
@@ -275,6 +277,10 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     "verb last": (["job.yaml", "run"], "The verb comes first, as in `clipflow run job.yaml`."),
     "table first": (["a.lance", "search", "red"], "The verb comes first, as in `clipflow search a.lance`."),
     "a table for a job": (["run", "{table}"], "{table} is a table, not a job file."),
+    "a folder for a table": (
+        ["sql", "{folder}/lake", "select 1"],
+        "It is a folder, and holds {folder}/lake/catalog.lance.",
+    ),
     "a job for a table": (["judge", "{job}", "--policy", "{job}"], "is no table; it may be a job."),
     "a password in a table's name": (["sql", "s3://me:pw@b/t.lance", "select 1"], "carries a user or a password"),
     "a text behind --columns": (["search", "{table}", "--columns", "width", "red"], "TEXT (before --columns)"),
@@ -311,7 +317,7 @@ WRONG_CALLS: dict[str, tuple[list[str], str]] = {
     "table without suffix": (["run", "{job}", "--set", "table.uri={folder}/new"], "Name it {folder}/new.lance."),
     "table elsewhere": (["run", "{job}", "--set", "table.uri=gs://lake/t.lance"], "not supported"),
     "search no table": (["search", "{folder}/none.lance", "red"], "There is no table {folder}/none.lance."),
-    "search for nothing": (["search", "{table}"], "needs a text or an image"),
+    "search for nothing": (["search", "{table}"], "needs a text, an image"),
     "search no column": (["search", "{table}", "red", "--where", "colour = 1"], "'colour = 1' cannot be used"),
     "search no version": (["search", "{table}", "red", "--version", "99"], "has no version 99"),
     "search runs": (["search", "{folder}/lake/catalog_runs.lance", "red"], "holds no vectors of clipflow"),

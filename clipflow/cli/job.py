@@ -1,15 +1,14 @@
 """The job file on the command line; and `run` and `plan`, which need nothing else."""
 
 import argparse
-import logging
 import math
+import sys
 from typing import Any
 
+from clipflow.cli.output import write
 from clipflow.cli.parser import Answer, add_verb
 from clipflow.errors import ClipflowError, UsageError
 from clipflow.estimate.rates import UNITS
-
-log = logging.getLogger("clipflow")
 
 _AGAIN = ("retry", "redecode")
 _JOB = """The job file is YAML; `encoder.model: demo` names the encoder that ships with clipflow:
@@ -146,8 +145,9 @@ def _run(call: argparse.Namespace) -> Answer:
     try:
         report = run(spec, interval=interval, ray=call.ray, progress=call.progress, wish=_wish(call))
     except ClipflowError as error:
-        for line in describe_run(error.report) if error.report else ():
-            log.info("run: %s", line)
+        # What it came to until then, with the codes, beside the sentence of why it ended.
+        lines = describe_run(error.report) if error.report else ()
+        write("".join(f"{line}\n" for line in lines), sys.stderr)
         raise
     return report.document(), report.text()
 

@@ -14,7 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from clipflow.decode import jpeg, png, tiff
 from clipflow.decode.blame import blame
-from clipflow.decode.colours import Pixels, eight_bits, in_bands, on_white
+from clipflow.decode.colours import Pixels, in_bands
 from clipflow.decode.draft import Needed, share
 from clipflow.decode.frames import first_frame
 from clipflow.decode.heif import MEDIA_TYPE as HEIC
@@ -109,7 +109,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """
     load_as_stored(image)  # TIFF turns itself while it loads, and says so only afterwards.
     number = orientation(image)
-    return turn_image(on_white(eight_bits(image)), number)
+    return turn_image(Image.fromarray(in_bands(image)), number)
 
 
 def _decode(data: bytes, max_pixels: int, needed: Needed | None) -> Decoded:

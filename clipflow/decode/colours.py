@@ -15,19 +15,23 @@ _BAND = 1_000_000
 
 
 def in_bands(image: Image.Image) -> Pixels:
-    """uint8 [height, width, 3] of a loaded image; band by band, because Pillow's copies of a whole picture add up."""
-    image = eight_bits(image)
+    """uint8 [height, width, 3] of a loaded image; band by band, because Pillow's copies of a whole picture add up.
+
+    Raises:
+        ImageFailure: unsupported_format for modes whose range of values nobody states (32-bit and float grey, CIELAB).
+    """
+    image = _eight_bits(image)
     opaque = _has_no_alpha(image)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
     step = max(1, _BAND // image.width)
     for top in range(0, image.height, step):
         end = min(top + step, image.height)
         band = image.crop((0, top, image.width, end))
-        rgb[top:end] = np.asarray(band.convert("RGB") if opaque else on_white(band))
+        rgb[top:end] = np.asarray(band.convert("RGB") if opaque else _on_white(band))
     return rgb
 
 
-def on_white(image: Image.Image) -> Image.Image:
+def _on_white(image: Image.Image) -> Image.Image:
     """An image of 8 bits in mode RGB, without its alpha."""
     if not image.has_transparency_data:
         return image.convert("RGB")
@@ -38,12 +42,8 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, layer).convert("RGB")
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
-    """A loaded image, grey of 16 bits as its high bytes with a transparent value in white; others as they are.
-
-    Raises:
-        ImageFailure: unsupported_format for modes whose range of values nobody states (32-bit and float grey, CIELAB).
-    """
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A loaded image, grey of 16 bits as its high bytes with a transparent value in white; others as they are."""
     if image.mode in ("I", "F", "LAB"):
         raise ImageFailure("unsupported_format")
     if not image.mode.startswith("I;16"):

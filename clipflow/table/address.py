@@ -37,6 +37,8 @@ class TableAddress:
             if plain.lower().endswith(_JOBS):
                 raise TableError(f"{name} is no table; it may be a job.", "Name what stands there under table.uri.")
             mend = f"Name it {shown(plain) or 'catalog'}{SUFFIX}."
+            if "://" not in plain and (tables := _tables_in(plain)):
+                mend = f"It is a folder, and holds {', '.join(tables)}."
             raise TableError(f"The table {name} does not end in {SUFFIX}.", mend)
         if separator and scheme == "file":
             plain = rest
@@ -87,3 +89,10 @@ class TableAddress:
     def options(self) -> dict[str, str] | None:
         """Lance's storage options, read from the environment now; None for local paths."""
         return self.storage.lance_options(self.images)
+
+
+def _tables_in(folder: str) -> list[str]:
+    """The images tables in a local folder."""
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    beside = (f"_runs{SUFFIX}", f"_forgotten{SUFFIX}")
+    return [os.path.join(folder, name) for name in sorted(names) if name.endswith(SUFFIX) and not name.endswith(beside)]

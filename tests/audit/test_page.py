@@ -11,6 +11,7 @@ from clipflow.audit.audit import audit
 from clipflow.audit.html.page import page, write_page
 from clipflow.audit.report import interval, label
 from clipflow.errors import UsageError
+from tests.audit.tables import POLICY as MADE_UP
 from tests.audit.tables import by_rules, row, write
 
 EVIL = "<script>alert('&')</script>"
@@ -135,6 +136,19 @@ def test_nothing_runs_and_nothing_is_loaded(table: str) -> None:
             assert value == "#method"
     assert not re.search(r"url\(|@import|https?://", html)
     assert EVIL in "".join(found.text)
+
+
+def test_a_group_that_waits_for_review_is_found(tmp_path: Path) -> None:
+    rows = by_rules(
+        (row(at, min_side=40.0 if at < 30 else 70.0, attr_locale="de" if at < 40 else "en") for at in range(120)),
+        MADE_UP["rules"],
+    )
+    report = audit(str(write(tmp_path / "t.lance", rows)), by=["locale"], fail_if="bool_or(not_shown_flagged)")
+    assert (report.overall["removed"], report.overall["review"]) == (0, 30)
+    assert report.fail_if is not None
+    assert report.fail_if["holds"]
+    assert "<strong>de</strong>: not shown 75.0 %, 3.00 times the overall rate (30 of 40 rows)" in page(report)
+    assert "75.0 % x3.00 !" in report.text()
 
 
 def test_every_drawing_says_what_it_shows(table: str) -> None:

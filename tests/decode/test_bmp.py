@@ -1,5 +1,6 @@
 """BMP: every version of its header, depth and compression."""
 
+import io
 import struct
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clipflow.decode import to_rgb
 from tests.decode.makers import bmp, grey, packed, scene
 from tests.decode.outcome import code, outcome, picture, shown
 
@@ -40,6 +42,8 @@ def rows(values: np.ndarray, bits: int) -> bytes:
 def test_alpha_of_nothing_but_zeros_is_no_alpha(order: str, header: int) -> None:
     masks = MASKS[order] if header > 52 else MASKS[order][:3]
     data = bmp(four(order, 0 * ALPHA), SIZE, header=header, compression=3, masks=masks)
+    opened = Image.open(io.BytesIO(data)) if header > 52 else None
+    assert opened is None or np.array_equal(np.asarray(to_rgb(opened)), SCENE)
     with_alpha = bmp(four(order, ALPHA), SIZE, header=header, compression=3, masks=masks)
     if header <= 52 and order in ("RGBA",):
         # Without an alpha mask Pillow knows the commoner orders alone.
@@ -139,8 +143,6 @@ def test_cut_bitmaps_are_truncated_and_their_own_word_on_their_size_does_not_cou
 
 def test_pillows_own() -> None:
     for mode in ("1", "L", "P", "RGB", "RGBA"):
-        import io
-
         out = io.BytesIO()
         Image.fromarray(SCENE).convert(mode).save(out, "BMP")
         with Image.open(out) as image:

@@ -15,7 +15,7 @@ from clipflow.errors import ClusterError, EncoderError
 from tests.catalogues import draw, job, picture, rows
 from tests.table.staging import assignment
 
-RUN_COLUMNS = {"run_id", "embedded_at", "judged_at"}
+RUN_COLUMNS = {"run_id", "embedded_at", "judged_at", "status_at", "first_seen_at"}
 
 
 # Labels and captions cross to the workers, duplicates are told where all rows are.

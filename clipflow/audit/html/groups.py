@@ -53,13 +53,16 @@ def _limits(groups: int) -> str:
 
 
 def _findings(report: AuditReport, column: str) -> Html:
-    flagged = [group for group in report.flagged if group["column"] == column]
+    flagged = [(group, "removed", "") for group in report.flagged if group["column"] == column]
+    own = [group for group in report.groups if group["column"] == column and group["rule"] == ANY]
+    flagged += [(group, "not_shown", "not_shown_") for group in own if group["not_shown_flagged"]]
     if not flagged:
         return tag("p", "No group is flagged.")
     said = [
-        tag("li", tag("strong", label(group["value"])), f": {_by(group['rule'])} {percent(group['rate'])}, ",
-            f"{group['ratio']:.2f} times the overall rate ({group['removed']} of {group['n']} rows)")
-        for group in flagged[:DRAWN]
+        tag("li", tag("strong", label(group["value"])),
+            f": {'not shown' if kind else _by(group['rule'])} {percent(group[f'{kind}rate'])}, ",
+            f"{group[f'{kind}ratio']:.2f} times the overall rate ({group[count]} of {group['n']} rows)")
+        for group, count, kind in flagged[:DRAWN]
     ]  # fmt: skip
     if len(flagged) > DRAWN:
         said.append(tag("li", f"and {len(flagged) - DRAWN} more"))
