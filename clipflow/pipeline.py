@@ -23,6 +23,7 @@ from clipflow.later import check_supported
 from clipflow.policy.check import check_policy
 from clipflow.policy.judge import prepare
 from clipflow.progress import Progress
+from clipflow.refusals import refusals
 from clipflow.report import Plan, RunReport
 from clipflow.source import Notes, list_source, listing_schema
 from clipflow.source.exclude import patterns
@@ -93,6 +94,7 @@ def planning(
         yield Planning(assignment, dataset, left, graph, seconds)
 
 
+@refusals()
 def plan(
     spec: JobSpec,
     *,
@@ -117,6 +119,7 @@ def plan(
         return found.plan
 
 
+@refusals()
 def run(
     spec: JobSpec,
     *,

@@ -14,6 +14,8 @@ from clipflow.faults import DAMAGED, RESTORE, connection_kind, is_of_lance
 from clipflow.machine import machine_error
 
 _LOST = re.compile(r"Not found: (\S+\.lance/\S+?),? ")
+# What Lance says of files, and not of a schema or a call, which are ours.
+_DAMAGE = re.compile(r"LanceError\(IO\)|Not found: |[Cc]orrupt|whole buffer|unexpected EOF|magic|too small")
 
 
 def in_our_words(error: BaseException) -> ClipflowError | None:
@@ -27,9 +29,10 @@ def in_our_words(error: BaseException) -> ClipflowError | None:
         return StorageUnavailable("Storage did not answer.", "Check the network and the store, then try again.")
     if kind == "forbidden":
         return SourceError("Storage refused access.", "Check the credentials and the rights of that identity.")
-    if not is_of_lance(error):
+    texts = [str(one) for one in causes(error)]
+    if not is_of_lance(error) or not any(_DAMAGE.search(text) for text in texts):
         return None
-    if lost := next((found for one in causes(error) if (found := _LOST.search(str(one)))), None):
+    if lost := next((found for text in texts if (found := _LOST.search(text))), None):
         return StorageUnavailable(
             f"A file of the table is not there any more: {lost[1]}.",
             "Try again, as a deletion may just have removed it; if it stays away, restore it from a copy.",

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from clipflow.context import context_given
 from clipflow.errors import ClipflowError, OperationClosed
+from clipflow.refusals import in_our_words, refusals
 from clipflow.report import RunReport
 from clipflow.schema import COUNTS, RUNS, VERDICTS
 from clipflow.table.address import TableAddress
@@ -67,6 +68,12 @@ class Operation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        told = in_our_words(error) if isinstance(error, Exception) else None
+        self._close(told or error)
+        if told is not None and told is not error:
+            raise told from error
+
+    def _close(self, error: BaseException | None) -> None:
         self._report.end()
         document = self._report.document()
         if isinstance(error, ClipflowError):
@@ -82,7 +89,8 @@ class Operation:
         if isinstance(error, OperationClosed):
             return
         try:
-            self._write(ending)
+            with refusals():
+                self._write(ending)
         except ClipflowError:
             if error is None:
                 raise
@@ -114,7 +122,8 @@ class Operation:
     def _keep_alive(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             try:
-                self._write({})
+                with refusals():
+                    self._write({})
             except ClipflowError:
                 # A missed beat is no reason to end a run: the next commit checks the row itself.
                 continue

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from clipflow.cli import main
+from clipflow.doctor import examine
+from clipflow.storage import Storage
 from tests.machine.commands import Home, Say
+from tests.s3 import S3Server
 
 
 def _cut(file: Path) -> None:
@@ -49,3 +53,15 @@ def test_the_file_of_a_version(say: Say, filled: Home, tmp_path: Path) -> None:
         said = say(*words)
         assert (said.code, said.error["class"]) == (2, "TableError")
         assert "missing or damaged" in said.error["message"]
+
+
+def test_files_that_are_gone_from_a_bucket(home: Home, s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.use(monkeypatch)
+    table = "s3://open/damage/t.lance"
+    assert main(["run", str(home.job), "--set", f"table.uri={table}", "--ray", "none"]) == 0
+    assert examine(str(home.job), [f"table.uri={table}"], None, None).exit_code == 0
+    filesystem = Storage().filesystem(table)
+    filesystem.rm_file(filesystem.ls(f"{table}/data", detail=False)[0])
+    found = examine(str(home.job), [f"table.uri={table}"], None, None)
+    assert found.exit_code == 2
+    assert "1 of 1 files" in found.text()

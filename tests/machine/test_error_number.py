@@ -78,7 +78,15 @@ def test_what_no_defect_explains(error: Exception, kind: type[ClipflowError], wo
     assert caught.value.mend
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), OSError(errno.EINVAL, "x"), TypeError()])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("x"),
+        KeyError("x"),
+        OSError(errno.EINVAL, "x"),
+        ValueError("LanceError(Schema): no such field, /rust/lance-core"),
+    ],
+)
 def test_what_only_a_defect_explains(error: Exception) -> None:
     assert machine_error(error) is None
     assert in_our_words(error) is None
