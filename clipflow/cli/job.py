@@ -48,6 +48,8 @@ _RUN_END = """examples:
   clipflow run job.yaml --interval 2026-11-01 2026-11-02      one day, start inclusive, end exclusive, UTC
   clipflow run job.yaml --set table.commit_rows=1000 --set policy.rules.too_small.reject_below=32
   clipflow run job.yaml --ray none                            in this process, without Ray
+  clipflow run job.yaml --reconcile                           what is gone leaves the results, whatever the window
+  clipflow run job.yaml --retry truncated,unsupported_format  try such files again by hand
 
 S3 is reached by the usual AWS_* variables, AWS_ENDPOINT_URL included. Secrets never stand in a job file.
 exit codes: 0 done, 1 the job failed (the JSON says whether a retry can help), 2 the call or the job file is wrong
