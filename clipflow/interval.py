@@ -115,14 +115,25 @@ def fixed_root(pattern: str) -> str:
     return pattern.replace("%%", "%")
 
 
-def every_time(pattern: str) -> str:
-    """The glob of all texts that a strftime pattern has.
+def every_time(pattern: str) -> tuple[str, list[tuple[str, str | None]]]:
+    """The folders of a strftime pattern that hold for every moment, and the parts of what follows them.
+
+    Returns:
+        The folders, see `fixed_root`, and (text, None) for plain text and ("", glob) for a directive, in their order.
 
     Raises:
         JobFileError: The pattern has no directive of time, or an unknown one.
     """
     _finest(pattern)
-    return _DIRECTIVE.sub(lambda found: "%" if found[1] == "%" else _DIGITS.get(found[0][1:], "*"), pattern)
+    root = fixed_root(pattern)
+    rest = pattern[len(root.replace("%", "%%")) :]
+    parts: list[tuple[str, str | None]] = []
+    at = 0
+    for found in _DIRECTIVE.finditer(rest):
+        parts.append((rest[at : found.start()], None))
+        parts.append(("%", None) if found[1] == "%" else ("", _DIGITS.get(found[0][1:], "*")))
+        at = found.end()
+    return root, [*parts, (rest[at:], None)]
 
 
 def _finest(pattern: str) -> str:

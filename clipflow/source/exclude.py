@@ -27,9 +27,10 @@ class Exclude:
     """
 
     def __init__(self, patterns: Sequence[str], own: Sequence[str] = ()) -> None:
-        plain = [one.strip("/") for one in patterns if "/" not in one.strip("/")]
-        self._names = _compiled(plain)
-        self._ways = _compiled([one.strip("/") for one in patterns if "/" in one.strip("/")])
+        # A slash at the end alone says no more than that a folder is meant.
+        ways = [one for one in patterns if "/" in one.rstrip("/")]
+        self._names = _compiled([one.rstrip("/") for one in patterns if one not in ways])
+        self._ways = _compiled([one.strip("/") for one in ways])
         self._own = tuple(f"{one}/" for one in own)
         # Objects lie together in folders, so the answer for a folder is asked for many times.
         self._leaves_folder = lru_cache(maxsize=4096)(self._leaves_way)
@@ -53,10 +54,6 @@ class Exclude:
     def is_own(self, uri: str) -> bool:
         """Whether an address lies in a table of the job."""
         return bool(self._own) and f"{uri}/".startswith(self._own)
-
-    def covers(self, uri: str, root: str) -> bool:
-        """Whether the canonical address of an object under the root (`…/`) is left out."""
-        return self.is_own(uri) or (uri.startswith(root) and self.leaves_out(uri[len(root) :]))
 
     def _leaves_way(self, folder: str) -> bool:
         parts = folder.split("/")

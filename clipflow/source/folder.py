@@ -30,14 +30,18 @@ def find(uri: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def require(uri: str) -> str:
+def require(uri: str, written: str = "") -> str:
     """The address of what is there, see `find`.
+
+    Args:
+        written: As the job has it: with a slash at its end a folder is meant.
 
     Raises:
         SourceError: It leads to nothing.
     """
     found = find(uri)
-    if found is None or not os.path.exists(local_path(found)):
+    there = os.path.isdir if written.endswith("/") else os.path.exists
+    if found is None or not there(local_path(found)):
         raise SourceError(
             f"The folder or file {shown(uri.removeprefix('file://'))!r} does not exist.",
             "Check the spelling of source.uri.",
@@ -54,9 +58,7 @@ def state(path: str | bytes) -> tuple[str, int, int]:
     return _state(os.stat(path))
 
 
-def walk(
-    root: str, pattern: re.Pattern[str] | None, exclude: Exclude, notes: Notes, *, folder_only: bool = False
-) -> Iterator[Listed]:
+def walk(root: str, pattern: re.Pattern[str] | None, exclude: Exclude, notes: Notes) -> Iterator[Listed]:
     """Every regular file under a folder, or the root itself when it is a file.
 
     Folders are read as a stream, and only the names of folders still to be read are held. A folder below the root that
@@ -64,10 +66,9 @@ def walk(
 
     Args:
         root: A `file://` address.
-        pattern: What a whole path must match; None lists all.
+        pattern: What the way below the root must match; None lists all.
         exclude: What is left out below the root.
         notes: Takes what was left out.
-        folder_only: The root was written with a slash at its end, so a file of that name does not count.
 
     Raises:
         SourceError: The root may not be read.
@@ -78,10 +79,10 @@ def walk(
         found = _stat(top)
     except OSError as error:
         raise storage_error(error, root, "list") from error
-    if found is None or (stat.S_ISREG(found.st_mode) and folder_only):
+    if found is None:
         return
     if stat.S_ISREG(found.st_mode):
-        if pattern is None or pattern.match(top):
+        if pattern is None:
             yield _listed(top, found)
         return
     if not stat.S_ISDIR(found.st_mode):
@@ -98,22 +99,31 @@ def walk(
                     if exclude.leaves_out(entry.path[start:]) or exclude.is_own(file_address(entry.path)):
                         notes.excluded += 1
                         continue
-                    found = _inside(entry, real)
+                    try:
+                        found = _inside(entry, real)
+                    except PermissionError:
+                        # A link into a folder that may not be read.
+                        _note_unreadable(notes, entry.path)
+                        continue
                     if found is None:
                         continue
                     if stat.S_ISDIR(found.st_mode):
                         if _identity(found) not in above:
                             pending.append((entry.path, (*above, _identity(found))))
-                    elif stat.S_ISREG(found.st_mode) and (pattern is None or pattern.match(entry.path)):
+                    elif stat.S_ISREG(found.st_mode) and (pattern is None or pattern.match(entry.path[start:])):
                         yield _listed(entry.path, found)
         except (FileNotFoundError, NotADirectoryError):
             continue  # gone since its parent was read: as if it had never been there
         except OSError as error:
             if not isinstance(error, PermissionError) or folder == top:
                 raise storage_error(error, file_address(folder), "list") from error
-            notes.excluded += 1
-            notes.unreadable.append(f"{file_address(folder)}/")
-            log.warning("list: the folder %s may not be read; what lies in it stays as it is", shown(folder))
+            _note_unreadable(notes, folder)
+
+
+def _note_unreadable(notes: Notes, path: str) -> None:
+    notes.excluded += 1
+    notes.unreadable.append(f"{file_address(path)}/")
+    log.warning("list: %s may not be read; rows of what lies there stay as they are", shown(path))
 
 
 def _inside(entry: os.DirEntry[str], root: str) -> os.stat_result | None:

@@ -15,7 +15,7 @@ from clipflow.uri import image_id
 
 BATCH_ROWS = 10_000
 # In the order of `listing_schema`.
-_FIELDS = ("uri", "etag", "version", "size", "modified", "stored", "source_id", "caption")
+_FIELDS = ("uri", "etag", "version", "size", "modified", "stored", "source_id", "absent", "caption")
 
 
 class Listed(NamedTuple):
@@ -26,6 +26,7 @@ class Listed(NamedTuple):
         stored: The same by the store alone, where it keeps a time that nobody else chooses: S3 does, a disk does not.
         changed: When a file's name, rights or place last changed: a copy that keeps times shows here.
         source_id: Whose row it is; None is the source that is listed.
+        absent: Whether storage said for certain that nothing is there.
     """
 
     uri: str
@@ -38,6 +39,7 @@ class Listed(NamedTuple):
     stored: int | None = None
     changed: int | None = None
     source_id: str | None = None
+    absent: bool = False
 
 
 @dataclass
@@ -47,17 +49,19 @@ class Notes:
     Attributes:
         excluded: Names that `source.exclude` left out, and folders that may not be read.
         unreadable: Addresses of those folders, each with a slash at its end.
+        roots: What names were left out below, as paths and s3:// addresses, each with a slash at its end.
     """
 
     excluded: int = 0
     unreadable: list[str] = field(default_factory=list)
+    roots: list[str] = field(default_factory=list)
 
 
 def listing_schema(source: SourceSpec) -> pa.Schema:
     """The columns of a listing.
 
     `first_seen_at` is the store's own time, null where it keeps none; `source_id` is null, which is this source;
-    `caption` is null where the source names none.
+    `is_absent` says that a manifest names what is not there; `caption` is null where the source names none.
     """
     return pa.schema(
         [
@@ -69,6 +73,7 @@ def listing_schema(source: SourceSpec) -> pa.Schema:
             pa.field("source_modified", TIME),
             pa.field("first_seen_at", TIME),
             pa.field("source_id", pa.string()),
+            pa.field("is_absent", pa.bool_()),
             pa.field("caption", pa.string()),
             *(pa.field(f"attr_{name}", pa.string()) for name in source.attributes),
         ]

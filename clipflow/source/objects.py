@@ -1,24 +1,21 @@
 """Objects under a prefix or a glob, in folders and in buckets."""
 
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
-
-from fsspec.utils import glob_translate
+from urllib.parse import unquote_to_bytes
 
 from clipflow.errors import SourceError
 from clipflow.interval import fixed_root
 from clipflow.pages import page_of, pages_of
 from clipflow.source.exclude import Exclude
 from clipflow.source.folder import find, require, walk
+from clipflow.source.globs import compiled, is_glob, plain_start, split_glob
 from clipflow.source.listing import Listed, Notes, microseconds
 from clipflow.source.window import Window
 from clipflow.spec import SourceSpec
 from clipflow.storage import Storage
-from clipflow.uri import canonical, scheme, shown, spellings, split_s3
-
-_MAGIC = re.compile(r"[*?[]")
+from clipflow.uri import canonical, local_path, scheme, shown, spellings, split_s3
 
 
 def list_objects(source: SourceSpec, window: Window, exclude: Exclude, notes: Notes) -> Iterator[Listed]:
@@ -37,23 +34,6 @@ def list_objects(source: SourceSpec, window: Window, exclude: Exclude, notes: No
             yield listed
 
 
-def is_glob(uri: str) -> bool:
-    """Whether an address holds a wildcard."""
-    return _MAGIC.search(uri) is not None
-
-
-def split_glob(path: str) -> tuple[str, re.Pattern[str] | None]:
-    """The plain text before the first wildcard, and the pattern a whole path must match; None for no glob."""
-    found = _MAGIC.search(path)
-    if not found:
-        return path, None
-    try:
-        pattern = glob_translate(path + "**" if path.endswith("/") else path)
-    except ValueError:
-        raise SourceError(f"{path!r} joins ** with other characters.", "Write ** as a folder of its own.") from None
-    return path[: found.start()], re.compile(pattern)
-
-
 def root_of(source: SourceSpec) -> str:
     """The canonical address above all that a source of objects lists: the folders before a wildcard or a directive."""
     uri = fixed_root(source.uri) if source.window == "path" else source.uri
@@ -65,22 +45,38 @@ def _on_disk(storage: Storage, window: Window, exclude: Exclude, notes: Notes) -
         require(canonical(_fixed(window.root)))
     for uri in window.uris:
         # A path that is there as it is written is no glob.
-        root, pattern = find(canonical(uri)), None
+        root, pattern = _there(uri), window.below
         if root is None and is_glob(uri):
-            path = os.path.abspath(os.path.expanduser(uri.removeprefix("file://"))) + "/" * uri.endswith("/")
-            _, pattern = split_glob(path)
-            root = find(canonical(_fixed(path)))
+            folder, rest = split_glob(os.path.abspath(_plain(uri)) + "/" * uri.endswith("/"))
+            root, pattern = _there(folder), compiled(rest)
         if root is None and window.root is None:
-            root = require(canonical(uri if pattern is None else _fixed(uri)))
+            root = require(canonical(uri if pattern is None or pattern is window.below else _fixed(uri)), uri)
         if root is not None:
-            folder = uri.endswith("/") and pattern is None
-            yield from walk(root, pattern, exclude, notes, folder_only=folder)
+            notes.roots.append(f"{os.fsdecode(local_path(root)).rstrip('/')}/")
+            yield from walk(root, pattern, exclude, notes)
+
+
+def _there(uri: str) -> str | None:
+    """The address of a file or folder as the disk spells it; of a folder, where the uri ends in a slash."""
+    found = find(canonical(uri))
+    if found is None:
+        return None
+    path = local_path(found)
+    return found if (os.path.isdir(path) if uri.endswith("/") else os.path.exists(path)) else None
+
+
+def _plain(uri: str) -> str:
+    return os.path.expanduser(uri.removeprefix("file://")) if not uri.startswith("file:////") else _decoded(uri)
+
+
+def _decoded(uri: str) -> str:
+    # Wildcards are no part of what is percent-encoded.
+    return os.fsdecode(unquote_to_bytes("/" + uri.removeprefix("file:////")))
 
 
 def _fixed(path: str) -> str:
     """The folders of a glob before its first wildcard."""
-    plain = split_glob(path)[0].rpartition("/")
-    return plain[0] + plain[1]
+    return split_glob(path)[0]
 
 
 def _in_bucket(storage: Storage, window: Window, exclude: Exclude, notes: Notes) -> Iterator[Listed]:
@@ -90,20 +86,24 @@ def _in_bucket(storage: Storage, window: Window, exclude: Exclude, notes: Notes)
     for uri in window.uris:
         bucket, key = split_s3(canonical(uri))
         key = _spelt(storage, uri, bucket, key)
-        literal = not is_glob(key) or _is_there(storage, uri, bucket, key)
-        prefix, pattern = (key, None) if literal else split_glob(key)
-        root = prefix.rpartition("/")[0] + "/" if "/" in prefix else ""
+        prefix, pattern = key, window.below
+        root = f"{key.rpartition('/')[0]}/" if "/" in key else ""
+        if is_glob(key) and not _is_there(storage, uri, bucket, key):
+            folder, rest = split_glob(key)
+            root, pattern = _spelt(storage, uri, bucket, folder), compiled(rest)
+            prefix = root + plain_start(rest)
         if pattern is None and key and not key.endswith("/"):
             # The object itself comes first among all keys that begin with its name.
             first = page_of(storage, uri, bucket, key, 1).get("Contents", [])
             yield from (_listed(bucket, one) for one in first if one["Key"] == key)
             prefix = root = key + "/"
+        notes.roots.append(f"s3://{bucket}/{root}")
         for page in pages_of(storage, uri, bucket, prefix):
             for one in page:
-                name = one["Key"]
-                if exclude.leaves_out(name[len(root) :]) or exclude.is_own(f"s3://{bucket}/{name}"):
+                below = one["Key"][len(root) :]
+                if exclude.leaves_out(below) or exclude.is_own(f"s3://{bucket}/{one['Key']}"):
                     notes.excluded += 1
-                elif pattern is None or pattern.match(name):
+                elif pattern is None or pattern.match(below):
                     yield _listed(bucket, one)
 
 

@@ -1,6 +1,7 @@
 """The state of objects that a manifest names: size, ETag and time, asked for one by one."""
 
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -38,7 +39,7 @@ class States:
             SourceError: The storage as a whole is set up wrongly.
         """
         filled = list(rows)
-        # A name that seems to be percent-encoded is looked for even where the manifest gives its state.
+        # A file whose name has several spellings is looked for even where the manifest gives its state.
         unknown = [
             at for at, row in enumerate(rows) if row.etag is None or (row.uri.startswith("file:") and "%" in row.uri)
         ]
@@ -71,14 +72,16 @@ class States:
             return row
         async with free:
             found = await self._head(filesystem, row.uri, key)
+            absent = found is None
             if found is None and not row.uri.isascii():
                 # The same name, composed or decomposed, where just one of the two is there.
                 others = [(one, await self._head(filesystem, one, split_s3(one)[1])) for one in spellings(row.uri)[1:]]
                 there = [(uri, head) for uri, head in others if head]
+                absent = all(head is None for _, head in others)
                 if len(there) == 1:
                     row, found = row._replace(uri=there[0][0]), there[0][1]
         if not found:
-            return row
+            return row._replace(absent=absent)
         stored, version = microseconds(found["LastModified"]), found.get("VersionId")
         return row._replace(
             etag=found.get("ETag", "").strip('"') or None,
@@ -118,11 +121,14 @@ def _of_file(row: Listed) -> Listed:
     try:
         found = find(row.uri)
         if found is None:
+            os.stat(local_path(row.uri))
             return row
         row = row._replace(uri=found)
         if row.etag is not None:
             return row
         etag, size, modified = state(local_path(found))
+    except (FileNotFoundError, NotADirectoryError):
+        return row._replace(absent=row.etag is None)
     except (OSError, ValueError):
         return row
     return row._replace(etag=etag, size=size, modified=modified if row.modified is None else row.modified)

@@ -15,6 +15,7 @@ from clipflow.source.listing import Notes
 from clipflow.spec import JobSpec
 from clipflow.subtract.decide import decide
 from clipflow.subtract.gone import find_gone, warnings_of
+from clipflow.subtract.respell import respell
 from clipflow.subtract.spool import spool
 from clipflow.subtract.work import FETCH, GONE, REDECODE, REFRESH, Again, Subtraction, work_schema
 from clipflow.table.existing import Planned
@@ -49,7 +50,7 @@ def subtract(
     result = Subtraction(schema=work_schema(schema))
     notes = notes or Notes()
     try:
-        lines = spool(listing, schema, result.folder / "listing.parquet")
+        lines, spelt = spool(listing, schema, result.folder / "listing.parquet")
         result.excluded = notes.excluded
         # In memory, and spilling: the name of a database's own file may hold less than that of a folder.
         with duckdb.connect(config={"temp_directory": str(result.folder / "spill")}) as db:
@@ -61,6 +62,7 @@ def subtract(
                     table.checkout_latest()
                     result.planned = Planned.of(table)
                 try:
+                    respell(db, spelt, table, forgotten)
                     decide(db, result, lines, table, forgotten, spec, again or Again())
                     if table is not None:
                         find_gone(db, result, table, spec, notes, unbounded=unbounded)

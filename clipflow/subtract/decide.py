@@ -7,12 +7,13 @@ import lance
 import pyarrow as pa
 
 from clipflow.decode.revision import decoder_revision
-from clipflow.failures import DECODED, FINAL, LIMITS
+from clipflow.failures import DECODED, FINAL, LIMITS, NOT_FOUND
 from clipflow.report import SHOWN
 from clipflow.schema import SOURCE_DELETED, SOURCE_STATE
 from clipflow.spec import JobSpec
 from clipflow.subtract.known import register_known
 from clipflow.subtract.work import FETCH, REDECODE, REFRESH, Again, Subtraction
+from clipflow.table.decision import TRIED
 from clipflow.table.forgotten import Forgotten
 from clipflow.table.retention import kept_from
 
@@ -31,16 +32,15 @@ def decide(
     """Count what there is to do, and write it down.
 
     Args:
-        db: Holds the listing as `lines`, so many of them.
+        db: Holds the listing as `listed`, see `respell`.
+        lines: So many the listing had.
     """
     attributes = [f"attr_{name}" for name in spec.source.attributes]
-    register_known(db, table, [*attributes, *(["media_type", "damaged"] if again.media_types else [])])
+    # Whose row it is matters where somebody's absence withdraws it.
+    owned = spec.source.deleted == "reject"
+    more = ["media_type", "damaged"] * bool(again.media_types) + ["source_id"] * owned
+    register_known(db, table, [*attributes, *more])
     db.register("tombstones", pa.table({"hash": pa.array(sorted(forgotten.image_ids), pa.string())}))
-    # Whatever lists: stores repeat a key, windows overlap, and a manifest names an image twice.
-    db.execute("""
-        CREATE OR REPLACE VIEW listed AS
-        SELECT * FROM lines QUALIFY row_number() OVER (PARTITION BY image_id ORDER BY line DESC) = 1
-    """)
     compared = ["caption"] * bool(spec.source.caption) + attributes
     same_words = " AND ".join(f'l."{name}" IS NOT DISTINCT FROM k."{name}"' for name in compared)
     db.execute(f"""
@@ -55,11 +55,14 @@ def decide(
                 {same_words or "true"} AS same_words,
                 l.source_etag IS NULL AND l.source_size IS NULL AS unasked,
                 {_decoded_before(again)} AS decoded_before,
+                {f"coalesce(k.source_id <> '{spec.source.source_id}', false)" if owned else "false"} AS is_others,
+                split_part(k.failed_under, '{TRIED}', 2) = coalesce({_state_hash()}, '') AS tried_this,
                 coalesce(list_contains(k.reasons, '{SOURCE_DELETED}'), false) AS is_withdrawn
             FROM listed l LEFT JOIN known k USING (image_id)
         ), named AS (
             SELECT *, status = 'failed' AS is_failed,
-                CASE WHEN status = 'failed' THEN reasons[1] ELSE failed_under END AS code,
+                CASE WHEN status = 'failed' THEN reasons[1] WHEN tried_this THEN split_part(failed_under, '{TRIED}', 1)
+                    END AS code,
                 coalesce(TRY_CAST(failed_under AS BIGINT), 0) AS under
             FROM joined
         ), told AS (SELECT *, {_waits(spec, again)} AS waits FROM named)
@@ -68,10 +71,11 @@ def decide(
             WHEN NOT is_known THEN '{FETCH}'
             WHEN is_failed AND same_state AND waits THEN 'unchanged'
             WHEN is_failed THEN '{FETCH}'
-            WHEN unasked AND (is_withdrawn OR waits AND failed_under = 'not_found') THEN 'missing'
-            WHEN unasked AND waits THEN 'unchanged'
+            WHEN unasked AND is_withdrawn OR waits AND code = '{NOT_FOUND}' THEN 'missing'
+            WHEN waits AND NOT is_absent THEN 'unchanged'
             WHEN decoded_before THEN '{REDECODE}'
-            WHEN same_state AND same_words AND NOT is_withdrawn AND failed_under IS NULL THEN 'unchanged'
+            WHEN same_state AND same_words AND NOT is_withdrawn AND NOT is_others AND failed_under IS NULL
+                THEN 'unchanged'
             WHEN same_state OR same_bytes THEN '{REFRESH}'
             ELSE '{FETCH}' END AS action
         FROM told WHERE action <> 'unchanged'
@@ -93,8 +97,8 @@ def decide(
     some = db.execute(f"SELECT source_uri {missing} ORDER BY source_uri LIMIT {SHOWN}").fetchall()
     result.missing_images = [uri for (uri,) in some]
     names = ", ".join(f'"{name}"' for name in result.schema.names if name not in _ADDED)
-    # What a row counts beside its vector are failures since; what a failed row counts are those of its state.
-    counted = "unasked AND failed_under IS NOT NULL AND NOT is_failed OR same_state AND is_failed"
+    # What a row counts beside its vector are failures of the state that was tried; so do failed rows of theirs.
+    counted = "NOT is_failed AND failed_under IS NOT NULL AND tried_this OR same_state AND is_failed"
     db.sql(f"""
         SELECT {names}, action, CASE WHEN {counted} THEN tried ELSE 0 END::INT AS attempts, prior_run_id,
             prior_row_id, CASE WHEN is_former THEN former_id END AS former_id
@@ -105,17 +109,17 @@ def decide(
 def _take_over_former_rows(db: duckdb.DuckDBPyConnection, table: lance.LanceDataset | None) -> None:
     """A path that is not UTF-8 had another address once; the row of that one is replaced, once.
 
-    The older address may be another file's own, which is then listed beside, or differs in time and size.
+    The older address may have been another file's own: then its row says whose, and is of other bytes.
     """
     db.execute("ALTER TABLE todo ADD COLUMN is_former BOOLEAN DEFAULT false")
     ((old,),) = db.execute("SELECT count(former_id) FROM todo WHERE NOT is_known").fetchall()
     if not old or table is None:
         return
-    register_known(db, table)
+    register_known(db, table, ["source_id"])
     db.execute(f"""
         UPDATE todo l SET is_former = true, prior_run_id = k.run_id, prior_row_id = k._rowid
         FROM known k
-        WHERE k.image_id = l.former_id AND NOT l.is_known AND {_same_bytes()}
+        WHERE k.image_id = l.former_id AND NOT l.is_known AND ({_same_bytes()} OR k.source_id IS NULL)
             AND l.former_id NOT IN (SELECT image_id FROM listed)
     """)
 
@@ -138,6 +142,11 @@ def _decoded_before(again: Again) -> str:
     if not again.media_types:
         return "false"
     return f"({_among('k.media_type', again.media_types)} AND k.damaged IS NULL)"
+
+
+def _state_hash() -> str:
+    """The state of a listed object, as `table.decision.tried_under` writes it."""
+    return "left(md5(l.source_etag), 8)"
 
 
 def _among(column: str, values: Collection[str]) -> str:

@@ -1,5 +1,6 @@
 """Rows whose object is gone."""
 
+import os
 from collections.abc import Iterator
 
 import duckdb
@@ -9,12 +10,13 @@ import pyarrow.parquet as pq
 
 from clipflow.schema import SOURCE_DELETED
 from clipflow.source.exclude import Exclude
+from clipflow.source.globs import is_glob
 from clipflow.source.listing import Notes
-from clipflow.source.objects import is_glob, root_of
+from clipflow.source.objects import root_of
 from clipflow.spec import JobSpec, SourceSpec
 from clipflow.subtract.known import register
 from clipflow.subtract.work import GONE, Subtraction
-from clipflow.uri import shown
+from clipflow.uri import local_path, shown
 
 _BATCH_ROWS = 10_000
 
@@ -45,8 +47,8 @@ def find_gone(
         SELECT image_id, source_uri, prior_run_id AS run_id FROM todo WHERE action = 'missing' AND NOT is_withdrawn
     """
     absent = """
-        SELECT image_id, source_uri, run_id FROM own ANTI JOIN lines USING (image_id)
-        WHERE image_id NOT IN (SELECT former_id FROM lines WHERE former_id IS NOT NULL)
+        SELECT image_id, source_uri, run_id FROM own ANTI JOIN listed USING (image_id)
+        WHERE image_id NOT IN (SELECT former_id FROM todo WHERE is_former)
     """
     found = db.sql(f"{absent} UNION ALL {missing}" if asked else missing).to_arrow_reader(_BATCH_ROWS)
     looked_at = _LookedAt(source, notes)
@@ -99,10 +101,17 @@ class _LookedAt:
 
     def __init__(self, source: SourceSpec, notes: Notes) -> None:
         self._exclude = Exclude.of(source)
-        self._root = f"{root_of(source).rstrip('/')}/" if source.kind == "objects" else ""
-        self._unreadable = tuple(notes.unreadable)
+        self._roots = tuple(notes.roots)
+        self._unreadable = tuple(_verbatim(one) for one in notes.unreadable)
 
     def __call__(self, uri: str) -> bool:
-        if self._unreadable and uri.startswith(self._unreadable):
+        path = _verbatim(uri)
+        # What a link leads to may lie in a folder, and be one.
+        if self._unreadable and f"{path}/".startswith(self._unreadable):
             return False
-        return not (self._root and self._exclude.covers(uri, self._root))
+        return not any(path.startswith(root) and self._exclude.leaves_out(path[len(root) :]) for root in self._roots)
+
+
+def _verbatim(uri: str) -> str:
+    """A path as the system has it, whatever its address encodes; another address as it is."""
+    return os.fsdecode(local_path(uri)) if uri.startswith("file:") else uri

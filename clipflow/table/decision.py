@@ -1,5 +1,6 @@
 """Who wins, row by row: staged rows against those that the table holds at one version."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,12 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipflow.failures import NOT_FOUND, PASSING
-from clipflow.schema import REVIEW_COLUMNS
+from clipflow.schema import REVIEW_COLUMNS, SOURCE_DELETED
 from clipflow.table.existing import Row
 from clipflow.table.first_seen import first_seen
 from clipflow.table.forgotten import Forgotten
 from clipflow.table.places import Bools, Places
 
+TRIED = "@"
 _LONG_AGO = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -147,8 +149,8 @@ class Decision:
     def _note_trial(self, staged: Row, there: Row) -> None:
         """A failure of the moment never replaces a vector; it is counted in the row that stays."""
         code = staged["reasons"][0]
-        self.tried[there["_rowid"]] = (staged["attempts"], code)
-        if code == NOT_FOUND:
+        self.tried[there["_rowid"]] = (staged["attempts"], tried_under(code, staged["source_etag"]))
+        if code == NOT_FOUND and SOURCE_DELETED not in (there["reasons"] or ()):
             self._landed.missing.append((there["image_id"], there["source_uri"], there["run_id"]))
 
     def _count(self, outcome: str, staged: Row) -> None:
@@ -157,6 +159,14 @@ class Decision:
             self._landed.statuses[staged["status"]] += 1
         if outcome in ("embedded", "reused", "failed"):
             self._landed.reasons.update(staged["reasons"])
+
+
+def tried_under(code: str, etag: str | None) -> str:
+    """What `failed_under` says in a row with a vector: the code, and the state of the source that was tried.
+
+    A few digits tell two states of one object apart; where storage did not say the state there are none.
+    """
+    return code if etag is None else f"{code}{TRIED}{hashlib.md5(etag.encode(), usedforsecurity=False).hexdigest()[:8]}"
 
 
 def _counts(values: pa.ChunkedArray) -> dict[str, int]:

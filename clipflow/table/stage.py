@@ -27,6 +27,7 @@ KEYS = pa.schema(
         pa.field("status", pa.string()),
         pa.field("reasons", pa.list_(pa.string())),
         pa.field("content_sha256", pa.string()),
+        pa.field("source_etag", pa.string()),
         pa.field("source_modified", TIME),
         pa.field("embedded_at", TIME),
         pa.field("attempts", pa.int32()),
