@@ -61,7 +61,7 @@ RESULT = (
     Column(
         "failed_under",
         pa.string(),
-        "what a failure follows from: a limit or the decoder's revision; beside a vector what attempts count: code@state",
+        "what a failure follows from: a limit, the decoder's revision; beside a vector what attempts count: code@state",
     ),
     Column("status_at", TIME, "when the status last changed; null in older rows, where judged_at says it"),
     Column("reviewed_verdict", pa.string(), "a human's verdict; outranks the policy until withdrawn"),

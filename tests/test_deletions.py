@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import clipflow
-from clipflow.errors import IntervalError, TooManyFailed, TooManyWithdrawn, UsageError
+from clipflow.errors import IntervalError, SourceError, TooManyFailed, TooManyWithdrawn, UsageError
+from clipflow.forget.forget import forget
 from clipflow.interval import Interval
 from clipflow.schema import COUNTS
 from clipflow.spec import JobSpec
@@ -287,3 +288,96 @@ def test_what_is_no_code_or_format_is_refused() -> None:
         Wish.of(retry=["truncatd"])
     with pytest.raises(UsageError, match="docx"):
         Wish.of(redecode=["docx"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "root"),
+    [
+        ("dt=%Y-%m-%d", ""),
+        ("[x]/dt=%Y-%m-%d/", "[x]/"),
+        ("a b/%%20/dt=%Y-%m-%d/", "a b/%20/"),
+        ("cre\u0300me/dt=%Y-%m-%d/", "cr\u00e8me/"),
+        ("dt=%Y-%m-%d/*/", ""),
+        ("*/dt=%Y-%m-%d/", "some/"),
+    ],
+)
+def test_reconciling_lists_what_the_windows_list_however_the_path_is_written(
+    tmp_path: Path, pattern: str, root: str
+) -> None:
+    for day in (1, 2):
+        draw(tmp_path / f"{root}dt=2026-11-0{day}/in", [day])
+    spec = job(f"{tmp_path}/{pattern}", tmp_path / "t.lance", source={"window": "path"})
+    assert run(spec, Interval.parse("2026-11-01", "2026-11-03"))["embedded"] == 2
+    report = run(spec, reconcile=True)
+    assert (report["listed"], report["unchanged"], report["withdrawn"]) == (2, 2, 0)
+    (tmp_path / f"{root}dt=2026-11-02/in/000002.png").unlink()
+    assert run(spec, reconcile=True)["withdrawn"] == 1
+
+
+def test_a_root_that_leads_nowhere_withdraws_nothing(tmp_path: Path) -> None:
+    draw(tmp_path / "disk", range(3))
+    (tmp_path / "images").symlink_to("disk")
+    for uri in ("images", "images/", "images/*.png"):
+        spec = job(f"{tmp_path}/{uri}", tmp_path / f"{len(uri)}.lance", source={"deleted": "reject"})
+        run(spec)
+        (tmp_path / "disk").rename(tmp_path / "elsewhere")
+        with pytest.raises(SourceError, match="does not exist"):
+            run(spec)
+        (tmp_path / "elsewhere").rename(tmp_path / "disk")
+        assert run(spec)["unchanged"] == 3
+
+
+def test_another_spelling_of_what_is_gone_is_its_row(tmp_path: Path) -> None:
+    images, table = tmp_path / "images", tmp_path / "t.lance"
+    images.mkdir()
+    for name in ("a b.png", "c.png"):
+        (images / name).write_bytes(picture(len(name)))
+    (tmp_path / "m.csv").write_text(f"uri\nfile://{images}/a%20b.png\nimages/c.png\n")
+    spec = job(tmp_path / "m.csv", table, source={"kind": "manifest", "deleted": "reject"})
+    run(spec)
+    (images / "a b.png").unlink()
+    assert run(spec)["withdrawn"] == 1
+    assert {row["source_uri"]: row["status"] for row in rows(table).values()} == {
+        f"file://{images}/a b.png": "rejected",
+        f"file://{images}/c.png": "accepted",
+    }
+    forget(str(table), uris=[f"{images}/a b.png"], wait=0)
+    assert run(spec)["forgotten"] == 1, "whatever the manifest calls it"
+
+
+def test_trials_count_for_the_state_that_was_tried(tmp_path: Path) -> None:
+    draw(tmp_path / "images", range(2))
+    gone = tmp_path / "images/000001.png"
+
+    def told(etag: str, deleted: str) -> JobSpec:
+        lines = [f"images/000000.png,e0,{(tmp_path / 'images/000000.png').stat().st_size}", f"{gone},{etag},9"]
+        (tmp_path / "m.csv").write_text("\n".join(["uri,etag,size", *lines]) + "\n")
+        source = {"kind": "manifest", "etag": "etag", "size": "size", "deleted": deleted}
+        return job(tmp_path / "m.csv", tmp_path / "t.lance", source=source, limits=NEVER)
+
+    run(told("e1", "keep"))
+    gone.unlink()
+    for etag in ("e2", "e3"):
+        for _ in range(3):
+            assert run(told(etag, "keep"))["failed"] == 1
+        last = run(told(etag, "keep"))
+        assert (last["unchanged"], last["missing"]) == (2, 1)
+        assert run(told(etag, "keep"))["version"] == last["version"]
+    assert run(told("e3", "reject"))["withdrawn"] == 1
+    assert run(told("e4", "reject"))["withdrawn"] == 0, "it is withdrawn already"
+    last = run(told("e4", "reject"))
+    assert (last["unchanged"], last["withdrawn"]) == (2, 0)
+    assert run(told("e4", "reject"))["version"] == last["version"]
+
+
+def test_who_withdraws_owns_what_it_lists(tmp_path: Path) -> None:
+    table = tmp_path / "t.lance"
+    draw(tmp_path / "a/b", range(3))
+    narrow = job(tmp_path / "a/b", table, source={"deleted": "reject"})
+    wide = job(tmp_path / "a", table, source={"deleted": "reject"})
+    run(narrow)
+    assert run(wide)["reused"] == 3, "once"
+    version = run(wide)["version"]
+    assert run(wide)["version"] == version
+    (tmp_path / "a/b/000001.png").unlink()
+    assert run(wide)["withdrawn"] == 1

@@ -40,9 +40,7 @@ class States:
         """
         filled = list(rows)
         # A file whose name has several spellings is looked for even where the manifest gives its state.
-        unknown = [
-            at for at, row in enumerate(rows) if row.etag is None or (row.uri.startswith("file:") and "%" in row.uri)
-        ]
+        unknown = [at for at, row in enumerate(rows) if row.etag is None or _has_spellings(row.uri)]
         files = [at for at in unknown if scheme(rows[at].uri) == "file"]
         objects = [at for at in unknown if scheme(rows[at].uri) == "s3"]
         if files:
@@ -113,8 +111,9 @@ class States:
             self._answered = True
 
 
-def _seems_encoded(uri: str) -> bool:
-    return "%" in uri and scheme(uri) == "file"
+def _has_spellings(uri: str) -> bool:
+    """Whether a file may be there under another name; to look costs no request."""
+    return scheme(uri) == "file" and ("%" in uri or not uri.isascii())
 
 
 def _of_file(row: Listed) -> Listed:

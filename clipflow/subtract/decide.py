@@ -71,7 +71,8 @@ def decide(
             WHEN NOT is_known THEN '{FETCH}'
             WHEN is_failed AND same_state AND waits THEN 'unchanged'
             WHEN is_failed THEN '{FETCH}'
-            WHEN unasked AND is_withdrawn OR waits AND code = '{NOT_FOUND}' THEN 'missing'
+            WHEN unasked AND is_withdrawn THEN 'missing'
+            WHEN code = '{NOT_FOUND}' AND (waits OR is_withdrawn AND NOT {_among("code", again.codes)}) THEN 'missing'
             WHEN waits AND NOT is_absent THEN 'unchanged'
             WHEN decoded_before THEN '{REDECODE}'
             WHEN same_state AND same_words AND NOT is_withdrawn AND NOT is_others AND failed_under IS NULL

@@ -81,6 +81,8 @@ def test_the_root_itself_may_have_any_name(tmp_path: Path) -> None:
         (["**/cache/*"], "x/y/cache/b.png", True),
         (["cache/"], "x/cache/b.png", True),
         (["/top"], "top/b.png", True),
+        (["/top"], "x/top/b.png", False),
+        (["top/"], "x/top/b.png", True),
         (["[ab].png"], "a.png", True),
         (["default", "*.tmp"], "._a", True),
         (["*.tmp"], "._a", False),
