@@ -80,7 +80,8 @@ def walk(root: str, pattern: re.Pattern[str] | None, exclude: Exclude, notes: No
     except OSError as error:
         raise storage_error(error, root, "list") from error
     if found is None:
-        return
+        # It was there a moment ago: what goes away while it is listed has not been listed.
+        raise storage_error(FileNotFoundError(top), root, "list")
     if stat.S_ISREG(found.st_mode):
         if pattern is None:
             yield _listed(top, found)
@@ -112,7 +113,9 @@ def walk(root: str, pattern: re.Pattern[str] | None, exclude: Exclude, notes: No
                             pending.append((entry.path, (*above, _identity(found))))
                     elif stat.S_ISREG(found.st_mode) and (pattern is None or pattern.match(entry.path[start:])):
                         yield _listed(entry.path, found)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if folder == top:
+                raise storage_error(error, root, "list") from error
             continue  # gone since its parent was read: as if it had never been there
         except OSError as error:
             if not isinstance(error, PermissionError) or folder == top:

@@ -126,12 +126,16 @@ def test_duplicates_move_as_judge_moves_them(tmp_path: Path, before: list[str]) 
         "sum": {"name": "sum", "score": "expression", "sql": "score_twin + score_copy", "review_above": 1.5},
     }
     images, table = tmp_path / "images", str(tmp_path / "t.lance")
+    spec = job(images, table, policy={"rules": [rules[name] for name in before]})
+    images.mkdir()
+    for at in range(4):
+        # Seen first, so an original, and too small to be one under the policy to come.
+        (images / f"a-small{at}.png").write_bytes(picture(at, width=24, height=20))
+    clipflow.run(spec, ray="none")
     draw(images, range(6))
     for at in range(4):
-        # The same picture twice, and once too small to be an original under the policy to come.
         (images / f"copy{at}.png").write_bytes((images / f"{at:06}.png").read_bytes())
-        (images / f"a-small{at}.png").write_bytes(picture(at, width=24, height=20))
-    clipflow.run(job(images, table, policy={"rules": [rules[name] for name in before]}), ray="none")
+    clipflow.run(spec, ray="none")
     policy = PolicySpec.model_validate({"rules": list(rules.values())})
     (tmp_path / "policy.json").write_text(json.dumps(policy.body()))
     found = audit(table, by=["media_type"], against=str(tmp_path / "policy.json")).against
