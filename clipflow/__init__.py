@@ -1,7 +1,7 @@
 """clipflow: batch image embedding for orchestrated pipelines.
 
-`JobSpec` describes a job, `plan` and `run` do it, `open` reads the table. Names load on first use:
-`import clipflow` costs no torch, no ray and no lance.
+`JobSpec` describes a job, `plan` and `run` do it, `Wish` says what they do beyond it, `open` reads the table. Names
+load on first use: `import clipflow` costs no torch, no ray and no lance.
 """
 
 import importlib
@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from clipflow.report import RunReport
     from clipflow.spec import JobSpec
     from clipflow.version import __version__
+    from clipflow.wish import Wish
 
 _HOMES = {
     "ClipflowError": "clipflow.errors",
     "Interval": "clipflow.interval",
     "JobSpec": "clipflow.spec",
     "RunReport": "clipflow.report",
+    "Wish": "clipflow.wish",
     "__version__": "clipflow.version",
     "open": "clipflow.query.open",
     "plan": "clipflow.pipeline",
     "run": "clipflow.pipeline",
 }
-__all__ = ["ClipflowError", "Interval", "JobSpec", "RunReport", "__version__", "open", "plan", "run"]
+__all__ = ["ClipflowError", "Interval", "JobSpec", "RunReport", "Wish", "__version__", "open", "plan", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -89,11 +89,10 @@ class EmbedImagesOperator(ClipflowOperator):
     def here(self, context: Context) -> Report:
         """`clipflow.run`, with a bar or log lines."""
         import clipflow
-        from clipflow.wish import Wish
 
         spec = self._spec(context)
         interval = self._interval(context, spec)
-        wish = Wish.of(
+        wish = clipflow.Wish.of(
             retry=self.retry, redecode=self.redecode, reconcile=self.reconcile, fail_on_empty=self.fail_on_empty
         )
         return clipflow.run(spec, interval=interval, ray=self.ray, progress=self.progress, wish=wish).document()
