@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from clipflow.columns import with_columns
 from clipflow.schema import TIME
 from clipflow.table.first_seen import FIRST_SEEN_COLUMNS, first_seen_column
+from clipflow.table.key_set import folded
 
 
 class History:
@@ -31,7 +32,7 @@ class History:
 
     def amend(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """A batch of the listing with the old table's `source_id`, and its `first_seen_at` where bytes are the same."""
-        keys = _halves(batch.column("image_id"))
+        keys = folded(batch.column("image_id"))
         places = np.minimum(np.searchsorted(self._keys, keys), max(len(self._keys) - 1, 0))
         known = np.zeros(len(keys), bool) if not len(self._keys) else self._keys[places] == keys
         if not known.any():
@@ -59,7 +60,7 @@ class History:
                 if name not in there:
                     rows = rows.append_column(name, pa.nulls(len(rows), kind))
             moments = first_seen_column(rows).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-            yield _halves(batch.column("image_id")), _hashes(batch.column("source_etag")), moments, self._codes(rows)
+            yield folded(batch.column("image_id")), _hashes(batch.column("source_etag")), moments, self._codes(rows)
 
     def _codes(self, rows: pa.Table) -> np.ndarray:
         found = []
@@ -68,10 +69,6 @@ class History:
                 self._sources.append(name)
             found.append(self._sources.index(name))
         return np.array(found, np.int32)
-
-
-def _halves(image_ids: pa.Array) -> np.ndarray:
-    return np.fromiter((int(key[-16:], 16) for key in image_ids.to_pylist()), np.uint64, len(image_ids))
 
 
 def _hashes(etags: pa.Array) -> np.ndarray:

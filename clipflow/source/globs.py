@@ -15,17 +15,12 @@ def is_glob(text: str) -> bool:
 
 
 def split_glob(path: str) -> tuple[str, str]:
-    """The folders of a glob before its first wildcard, with a slash at their end, and the rest; no wildcard, no rest.
-
-    Raises:
-        SourceError: The rest is no glob.
-    """
+    """The folders of a glob before its first wildcard, a slash at their end, and the rest; of no glob all, and ""."""
     found = _MAGIC.search(path)
     if not found:
         return path, ""
     head, slash, _ = path[: found.start()].rpartition("/")
     root = head + slash
-    compiled(path[len(root) :])
     return root, path[len(root) :]
 
 

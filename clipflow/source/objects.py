@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from clipflow.errors import SourceError
 from clipflow.interval import fixed_root
@@ -47,7 +46,8 @@ def _on_disk(storage: Storage, window: Window, exclude: Exclude, notes: Notes) -
         # A path that is there as it is written is no glob.
         root, pattern = _there(uri), window.below
         if root is None and is_glob(uri):
-            folder, rest = split_glob(os.path.abspath(_plain(uri)) + "/" * uri.endswith("/"))
+            path = os.path.abspath(os.path.expanduser(os.fsdecode(local_path(uri))))
+            folder, rest = split_glob(path + "/" * uri.endswith("/"))
             root, pattern = _there(folder), compiled(rest)
         if root is None and window.root is None:
             root = require(canonical(uri if pattern is None or pattern is window.below else _fixed(uri)), uri)
@@ -63,15 +63,6 @@ def _there(uri: str) -> str | None:
         return None
     path = local_path(found)
     return found if (os.path.isdir(path) if uri.endswith("/") else os.path.exists(path)) else None
-
-
-def _plain(uri: str) -> str:
-    return os.path.expanduser(uri.removeprefix("file://")) if not uri.startswith("file:////") else _decoded(uri)
-
-
-def _decoded(uri: str) -> str:
-    # Wildcards are no part of what is percent-encoded.
-    return os.fsdecode(unquote_to_bytes("/" + uri.removeprefix("file:////")))
 
 
 def _fixed(path: str) -> str:

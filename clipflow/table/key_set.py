@@ -17,7 +17,7 @@ class KeySet:
 
     def ensure_new(self, image_ids: pa.ChunkedArray) -> None:
         """Raises StageError when one of the ids stands there twice, or landed before."""
-        halves = _halves(image_ids)
+        halves = folded(image_ids)
         places = np.minimum(np.searchsorted(self._halves, halves), max(len(self._halves) - 1, 0))
         again = len(self._halves) and bool((self._halves[places] == halves).any())
         if again or len(np.unique(halves)) < len(halves):
@@ -28,9 +28,10 @@ class KeySet:
 
     def add(self, image_ids: pa.ChunkedArray) -> None:
         """Take ids in."""
-        self._halves = np.sort(np.concatenate([self._halves, _halves(image_ids)]))
+        self._halves = np.sort(np.concatenate([self._halves, folded(image_ids)]))
 
 
-def _halves(image_ids: pa.ChunkedArray) -> _Halves:
-    folded = (int(key[:16], 16) ^ int(key[16:], 16) for key in image_ids.to_pylist())
-    return np.fromiter(folded, np.uint64, len(image_ids))
+def folded(image_ids: pa.Array | pa.ChunkedArray) -> _Halves:
+    """8 bytes that stand for each of N ids, uint64 [N]."""
+    numbers = (int(key[:16], 16) ^ int(key[16:], 16) for key in image_ids.to_pylist())
+    return np.fromiter(numbers, np.uint64, len(image_ids))
